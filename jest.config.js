@@ -1,0 +1,9 @@
+/** Jest runs the TypeScript sources as ES modules (NODE_OPTIONS=--experimental-vm-modules, set by the npm scripts). */
+export default {
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: { '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } }] },
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/.anneal'],
+  testTimeout: 60_000,
+};
