@@ -1,0 +1,141 @@
+import type { Json } from '../../contract/json.ts';
+import type { Stage } from '../../contract/stage-names.ts';
+import type { MicroUsd } from '../../domain/money.ts';
+
+/** Something rented, or about to be. Written before each create, so that a sweep finds it without Temporal. */
+export interface Holding {
+  /** The name given at creation; unique among our holdings. */
+  name: string;
+  kind: 'pod' | 'endpoint' | 'template';
+  runId: string;
+  workflowId: string;
+  specHash: string;
+  /** When it must be gone whatever else happens. ISO time. */
+  hardDeadline: string;
+}
+
+export interface RunRecord {
+  runId: string;
+  workflowId: string;
+  name: string;
+  release: string;
+  spec: Json;
+  capMicroUsd: MicroUsd;
+}
+
+export interface StageEvent {
+  runId: string;
+  stage: Stage;
+  state: 'completed' | 'failed' | 'skipped' | 'cancelled';
+  startedAt: string;
+  endedAt: string;
+  costMicroUsd: MicroUsd;
+  /** Small JSON: the stage's result for reports. */
+  detail: Json;
+}
+
+/** One billed interval, a copy of what the workflow computed. */
+export interface LedgerEntry {
+  /** Idempotency key, e.g. `<runId>/<podId>`. */
+  entryId: string;
+  runId: string;
+  resource: string;
+  resourceId: string;
+  ratePerHourMicroUsd: MicroUsd;
+  from: string;
+  /** null while still running. */
+  to: string | null;
+  amountMicroUsd: MicroUsd;
+  overrun: boolean;
+}
+
+export interface CheckpointChunk {
+  runId: string;
+  stage: Stage;
+  what: string;
+  sha256: string;
+  bytes: Uint8Array;
+}
+
+export interface ModelRow {
+  userId: string | null;
+  name: string;
+  modelId: string;
+  baseUrl: string;
+  servedModelName: string;
+  isGlobal: boolean;
+  enabled: boolean;
+  supportsStreaming: boolean;
+  supportsFunctions: boolean;
+  supportsVision: boolean;
+  contextLength: number | null;
+  maxOutputTokens: number | null;
+  trainingMethod: 'heretic-ablation' | 'quantization-only' | 'imported';
+  baseModel: string;
+  trainingDataset: string | null;
+  trainingDate: string;
+  metadata: Json;
+}
+
+export interface DeploymentRow {
+  runId: string;
+  endpointId: string;
+  templateId: string;
+  hubRepo: string;
+  hubCommit: string;
+  gpu: string;
+  state: string;
+  costSoFarMicroUsd: MicroUsd;
+}
+
+export interface RegistrationResult {
+  modelId: string;
+  /** null when `inference_deployments` could not be written; `warnings` says why. */
+  deploymentId: string | null;
+  /** True when a row for (user, name) was there before. */
+  updated: boolean;
+  warnings: string[];
+}
+
+export interface RegisteredModel {
+  id: string;
+  userId: string | null;
+  name: string;
+  modelId: string;
+  baseUrl: string;
+  servedModelName: string;
+  metadata: Json;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** PostgreSQL behind one port. Every write is idempotent by the key its type names. Errors are `RegistryError`. */
+export interface RegistryPort {
+  /** Applies our own migrations (schema `anneal`) and creates the two registry tables when they are absent. */
+  migrate(): Promise<{ applied: string[] }>;
+  saveRun(run: RunRecord): Promise<void>;
+  /** `spent`: final or current; `state`: the workflow's end state. */
+  finishRun(runId: string, end: { state: string; spentMicroUsd: MicroUsd; endedAt: string }): Promise<void>;
+  recordStage(event: StageEvent): Promise<void>;
+  saveLedger(entry: LedgerEntry): Promise<void>;
+
+  expectHolding(holding: Holding): Promise<void>;
+  /** Adds the provider's id once known. */
+  confirmHolding(name: string, providerId: string): Promise<void>;
+  pinHostKey(podName: string, hostKey: { algorithm: string; blob: string }): Promise<void>;
+  pinnedHostKey(podName: string): Promise<string | null>;
+  releaseHolding(name: string, goneAt: string): Promise<void>;
+  openHoldings(): Promise<(Holding & { providerId: string | null })[]>;
+
+  saveOutput(runId: string, stage: Stage, output: Json): Promise<void>;
+  /** Replaces the checkpoint of (run, stage, what); chunked inside. */
+  saveCheckpoint(checkpoint: CheckpointChunk): Promise<void>;
+  loadCheckpoint(runId: string, stage: Stage, what: string): Promise<CheckpointChunk | null>;
+  /** Appends log text of a job; `fromOffset` makes repeats harmless. */
+  appendJobLog(runId: string, jobId: string, fromOffset: number, text: string): Promise<void>;
+
+  /** Upsert by (user_id, name) under an advisory lock; safe under concurrent runs. */
+  registerModel(model: ModelRow, deployment: DeploymentRow): Promise<RegistrationResult>;
+  findModel(userId: string | null, name: string): Promise<RegisteredModel | null>;
+  close(): Promise<void>;
+}

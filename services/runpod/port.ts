@@ -1,0 +1,191 @@
+import type { MicroUsd } from '../../domain/money.ts';
+
+/**
+ * What Anneal needs from a GPU provider. Adapters throw `RunPodError` (errors.ts) and nothing else; "no capacity" is an
+ * outcome, not an error. No method retries: repetition is the caller's decision, and a create must never be repeated
+ * blindly.
+ */
+
+export type Cloud = 'SECURE' | 'COMMUNITY';
+export type Stock = 'High' | 'Medium' | 'Low' | 'None';
+
+/** One row of the provider's GPU catalogue, with what it costs and whether it can be had right now. */
+export interface GpuOffer {
+  /** RunPod's exact type id, e.g. `NVIDIA H100 80GB HBM3`. */
+  gpuTypeId: string;
+  displayName: string;
+  memoryGb: number;
+  cloud: Cloud;
+  /** On-demand price of one GPU. */
+  pricePerHour: MicroUsd;
+  stock: Stock;
+  /** Typical host memory that comes with one GPU, where the provider says. */
+  hostMemoryGb: number | null;
+}
+
+export interface Account {
+  balance: MicroUsd;
+  spendPerHour: MicroUsd;
+  /** The account's hourly spend limit; null when it has none. */
+  spendLimitPerHour: MicroUsd | null;
+}
+
+export interface PodRequest {
+  name: string;
+  image: string;
+  gpuTypeId: string;
+  gpuCount: number;
+  cloud: Cloud;
+  /** null = any data centre. */
+  dataCenterId: string | null;
+  containerDiskGb: number;
+  volumeGb: number;
+  volumeMountPath: string;
+  minMemoryGb: number;
+  ports: string;
+  /** Provider-visible: never a secret. */
+  env: Record<string, string>;
+  /** The container's start command (`dockerArgs`). */
+  startCommand: string;
+}
+
+export interface PodAddress {
+  host: string;
+  port: number;
+}
+
+export type PodState = 'CREATED' | 'RUNNING' | 'RESTARTING' | 'EXITED' | 'PAUSED' | 'DEAD' | 'TERMINATED';
+
+export interface Pod {
+  id: string;
+  name: string;
+  desiredStatus: PodState;
+  /** All GPUs together. */
+  costPerHour: MicroUsd;
+  gpuTypeId: string | null;
+  gpuCount: number;
+  memoryGb: number;
+  dataCenterId: string | null;
+  env: Record<string, string>;
+  containerDiskGb: number;
+  volumeGb: number;
+  /** Where port 22 answers; null until the container is up. */
+  ssh: PodAddress | null;
+}
+
+export type CreatePodOutcome = { kind: 'created'; pod: Pod } | { kind: 'noCapacity'; message: string };
+
+export interface PodPort {
+  account(): Promise<Account>;
+  /** Every offer of every GPU type on the given clouds, also those without stock. */
+  listOffers(clouds: readonly Cloud[]): Promise<GpuOffer[]>;
+  /** Sends one create and never repeats it. Honours the deadline with a `RunPodError` of kind `uncertain`. */
+  createPod(request: PodRequest, options: { deadlineMs: number }): Promise<CreatePodOutcome>;
+  /** The whole account's pods; lists lag behind creates and terminates. */
+  listPods(): Promise<Pod[]>;
+  /** null when the provider does not know the id. */
+  getPod(podId: string): Promise<Pod | null>;
+  /** Asks for termination; an unknown pod counts as terminated. Gone is only what a later read confirms. */
+  terminatePod(podId: string): Promise<void>;
+}
+
+export interface TemplateSpec {
+  name: string;
+  image: string;
+  containerDiskGb: number;
+  env: Record<string, string>;
+  dockerArgs: string;
+}
+
+export interface Template extends TemplateSpec {
+  id: string;
+}
+
+export interface EndpointSettings {
+  name: string;
+  templateId: string;
+  /** Comma-separated pool ids in order of preference (`gpuIds`). */
+  gpuPools: string;
+  gpuCount: number;
+  workersMin: number;
+  workersMax: number;
+  idleTimeoutSeconds: number;
+  executionTimeoutMs: number;
+  scalerType: 'QUEUE_DELAY' | 'REQUEST_COUNT';
+  scalerValue: number;
+  flashBoot: boolean;
+}
+
+export interface Endpoint extends EndpointSettings {
+  id: string;
+}
+
+export interface EndpointPort {
+  listTemplates(): Promise<Template[]>;
+  /** Creates, or with `id` replaces, a serverless template. Template names are unique on an account. */
+  saveTemplate(spec: TemplateSpec, id?: string): Promise<Template>;
+  /** Deletes by name; an unknown name counts as deleted. Refused while an endpoint uses it. */
+  deleteTemplate(name: string): Promise<void>;
+  listEndpoints(): Promise<Endpoint[]>;
+  createEndpoint(settings: EndpointSettings, options: { deadlineMs: number }): Promise<Endpoint>;
+  /** Read-modify-write: the provider resets what an update leaves out, so every setting is sent back. */
+  updateEndpoint(endpointId: string, change: Partial<EndpointSettings>): Promise<Endpoint>;
+  /** Drains (workers 0) and deletes; an unknown endpoint counts as deleted. */
+  deleteEndpoint(endpointId: string): Promise<void>;
+  /** Serverless price of the first pool named, per worker and hour. */
+  serverlessPricePerHour(gpuPools: string): MicroUsd | null;
+}
+
+export type ServerlessJobState = 'IN_QUEUE' | 'IN_PROGRESS' | 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'TIMED_OUT';
+
+export interface ServerlessJob {
+  id: string;
+  status: ServerlessJobState;
+  output: unknown;
+  error: string | null;
+  delayTimeMs: number | null;
+  executionTimeMs: number | null;
+}
+
+export interface EndpointHealth {
+  jobs: { completed: number; failed: number; inProgress: number; inQueue: number; retried: number };
+  workers: {
+    idle: number;
+    initializing: number;
+    ready: number;
+    running: number;
+    throttled: number;
+    unhealthy: number;
+  };
+}
+
+export interface ChatRequest {
+  model: string;
+  messages: { role: 'system' | 'user' | 'assistant'; content: string }[];
+  maxTokens: number;
+  temperature: number;
+}
+
+export interface ChatAnswer {
+  text: string;
+  finishReason: string | null;
+  promptTokens: number;
+  completionTokens: number;
+  /** From sending the request to the first content (streams) or to the whole answer. */
+  firstTokenMs: number;
+  totalMs: number;
+}
+
+/** The serverless data plane: the job API and the OpenAI routes of one endpoint. */
+export interface ServingPort {
+  run(endpointId: string, input: Record<string, unknown>): Promise<{ id: string }>;
+  /** null when the endpoint does not know the job (expired or never there). */
+  status(endpointId: string, jobId: string): Promise<ServerlessJob | null>;
+  cancel(endpointId: string, jobId: string): Promise<void>;
+  health(endpointId: string): Promise<EndpointHealth>;
+  listModels(endpointId: string): Promise<string[]>;
+  chat(endpointId: string, request: ChatRequest, options: { timeoutMs: number }): Promise<ChatAnswer>;
+  chatStream(endpointId: string, request: ChatRequest, options: { timeoutMs: number }): Promise<ChatAnswer>;
+  /** `<data plane>/<endpoint>/openai/v1`: what clients put into `base_url`. */
+  openAiBaseUrl(endpointId: string): string;
+}
