@@ -1,8 +1,10 @@
+import type { MicroUsd } from '../contract/units.ts';
+
 /**
  * Exact money. Amounts are whole micro-dollars (1 USD = 1_000_000), so sums never drift; products are taken in BigInt
  * and rounded up, because a cap must never be passed by rounding.
  */
-export type MicroUsd = number & { readonly __unit: 'micro-usd' };
+export type { MicroUsd };
 
 export const ZERO_USD = 0 as MicroUsd;
 

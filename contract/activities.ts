@@ -1,0 +1,190 @@
+import type { JobFailure } from './job-protocol.ts';
+import type { Json } from './json.ts';
+import type { PodJobStage, Stage } from './stage-names.ts';
+import type {
+  DeployOutput,
+  Manifest,
+  Plan,
+  PodLease,
+  ReadyPod,
+  RegisterOutput,
+  SmokeOutput,
+  StageReport,
+  VerifyOutput,
+  WarmupOutput,
+} from './stages.ts';
+import type { MicroUsd } from './units.ts';
+
+/**
+ * The activities as the workflow sees them. Which run is meant is part of every input, so that an activity is idempotent
+ * by names it is given and never by what it remembers. Failure types are those of contract/failures.ts.
+ */
+
+export interface RunRef {
+  workflowId: string;
+  runId: string;
+  name: string;
+  release: string;
+  installation: string;
+  specHash: string;
+}
+
+export interface PlanActivities {
+  /** Parses the spec, reads Hub and provider, refuses (`InvalidSpec`, `PlanRefused`) or says what will be rented. Reads only. */
+  planRun(input: { spec: unknown; workflowId: string; runId: string; startedAtMs: number }): Promise<Plan>;
+}
+
+export interface PodRequestInput {
+  run: RunRef;
+  podName: string;
+  plan: Pick<Plan, 'ladder' | 'needs' | 'podImage'>;
+  maxPricePerHour: MicroUsd | null;
+  capacityWaitMs: number;
+  hardDeadline: string;
+}
+
+export interface ProvisionActivities {
+  /**
+   * Waits for stock, then sends exactly one create. Never retried. A clear answer is a lease or `noCapacity`; everything
+   * else is `CreateUncertain`. The holding is in Postgres before the request leaves.
+   */
+  createPod(input: PodRequestInput): Promise<{ kind: 'created'; lease: PodLease } | { kind: 'noCapacity'; tried: string[] }>;
+  /** Looks for an unanswered create until it appears or the quiet period ends; ends surplus twins. Idempotent. */
+  settlePod(input: { run: RunRef; podName: string; quietPeriodMs: number }): Promise<PodLease | null>;
+  /** Waits until the pod answers over SSH and has proven its identity. `PodNotReady`, `PodGone`, `HostKeyMismatch`. */
+  waitForPod(input: { run: RunRef; lease: PodLease; bootDeadlineMs: number }): Promise<ReadyPod>;
+  /** Ends every pod with one of the names and returns when the provider says they are gone. Idempotent by name. */
+  releasePods(input: { run: RunRef; podNames: string[]; knownIds: string[] }): Promise<{ endedIds: string[] }>;
+}
+
+export interface JobRef {
+  run: RunRef;
+  pod: ReadyPod;
+  jobId: string;
+  stage: PodJobStage;
+}
+
+export type FollowOutcome =
+  | { kind: 'succeeded'; result: Json }
+  | { kind: 'failed'; failure: JobFailure }
+  | { kind: 'stopped' }
+  | { kind: 'stalled'; idleMs: number }
+  /** The supervisor died without a word; starting the job again continues from its files. */
+  | { kind: 'lost' }
+  | { kind: 'podGone'; reason: string };
+
+export interface JobActivities {
+  /** Ships the job code and starts the job, or finds it started. Idempotent by jobId: one job id runs once. */
+  startJob(input: JobRef & { toolchain: string; params: Json; needsHubToken: 'none' | 'read' | 'write' }): Promise<{
+    state: 'started' | 'already' | 'restarted';
+    attempt: number;
+  }>;
+  /** Streams the job until it ends; resumes from heartbeat details. Never starts or stops anything. */
+  followJob(input: JobRef & { stallAfterMs: number }): Promise<FollowOutcome>;
+  /** Asks the job to checkpoint and stop. Idempotent; a finished job stays finished. */
+  stopJob(input: JobRef & { graceMs: number }): Promise<void>;
+  /** Copies adapter and journal from the pod into Postgres. Idempotent: replaces the earlier checkpoint. */
+  saveCheckpoint(input: { run: RunRef; pod: ReadyPod; stage: 'ablate' }): Promise<{ bytes: number; sha256: string }>;
+  /** Puts the run's last checkpoint onto a new pod; false when there is none. */
+  restoreCheckpoint(input: { run: RunRef; pod: ReadyPod; stage: 'ablate' }): Promise<{ restored: boolean }>;
+}
+
+export interface PublishActivities {
+  /** Repository and release branch exist afterwards; returns the checked card and the manifest that includes it. */
+  preparePublish(input: {
+    run: RunRef;
+    plan: Plan;
+    verify: VerifyOutput;
+    facts: Json;
+  }): Promise<{ branch: string; card: string; manifest: Manifest }>;
+  /** Compares the tree at a commit with the manifest from outside, headers re-read. `ManifestMismatch`. */
+  verifyUpload(input: { repo: string; commit: string; manifest: Manifest }): Promise<{ files: number; bytes: number }>;
+  /** Tags the promoted commit with the release and removes the release branch. Idempotent. */
+  tagRelease(input: { repo: string; commit: string; release: string; branch: string }): Promise<{ tag: string }>;
+}
+
+export interface EndpointRequest {
+  run: RunRef;
+  endpointName: string;
+  templateName: string;
+  plan: Plan;
+  repo: string;
+  commit: string;
+  /** Candidates get one worker and no FlashBoot; the stable endpoint gets what the spec says. */
+  role: 'candidate' | 'stable';
+  hardDeadline: string;
+}
+
+export interface EndpointRecord {
+  endpointId: string;
+  templateId: string;
+  endpointName: string;
+}
+
+export interface DeployActivities {
+  /** Template by its unique name, then exactly one create, unless an endpoint of this name exists already. */
+  createEndpoint(input: EndpointRequest): Promise<EndpointRecord>;
+  settleEndpoint(input: { endpointName: string; quietPeriodMs: number }): Promise<EndpointRecord | null>;
+  /** Points the endpoint at another template by read-modify-write; returns the template it had before. */
+  updateEndpoint(input: EndpointRequest & { endpointId: string }): Promise<EndpointRecord & { previousTemplateId: string }>;
+  restoreEndpoint(input: { endpointId: string; templateId: string }): Promise<void>;
+  findEndpoint(input: { endpointName: string }): Promise<EndpointRecord | null>;
+  /** Deletes the endpoints of these names and their templates; absent counts as deleted. Idempotent by name. */
+  releaseEndpoints(input: { run: RunRef; endpointNames: string[]; templateNames: string[] }): Promise<{ endedIds: string[] }>;
+  describeDeployment(input: { endpoint: EndpointRecord; plan: Plan }): Promise<DeployOutput>;
+}
+
+export interface WarmupActivities {
+  /** Sends one job and follows it until an answer comes. `WarmupFailed` says what was seen. */
+  warmEndpoint(input: { endpointId: string; deadlineMs: number; servedModelName: string }): Promise<WarmupOutput>;
+}
+
+export interface SmokeActivities {
+  /** A rejected test is a value: every check with what it saw. */
+  smokeEndpoint(input: {
+    endpointId: string;
+    plan: Plan;
+    answers: VerifyOutput['answers'];
+  }): Promise<{ kind: 'passed' | 'rejected'; output: SmokeOutput }>;
+}
+
+export interface RegisterActivities {
+  registerModel(input: {
+    run: RunRef;
+    plan: Plan;
+    deploy: DeployOutput;
+    publish: { repo: string; commit: string };
+    smoke: SmokeOutput;
+    spent: MicroUsd;
+    evaluation: Json;
+  }): Promise<RegisterOutput>;
+}
+
+export interface LedgerActivities {
+  recordRun(input: { run: RunRef; spec: Json; cap: MicroUsd }): Promise<void>;
+  recordStage(input: { run: RunRef; report: StageReport; detail: Json }): Promise<void>;
+  recordSpend(input: {
+    run: RunRef;
+    resource: string;
+    resourceId: string;
+    ratePerHour: MicroUsd;
+    fromMs: number;
+    toMs: number | null;
+    amount: MicroUsd;
+    overrun: boolean;
+  }): Promise<void>;
+  finishRun(input: { run: RunRef; state: string; spent: MicroUsd; endedAtMs: number; outputs: Json }): Promise<void>;
+}
+
+export type Activities = PlanActivities &
+  ProvisionActivities &
+  JobActivities &
+  PublishActivities &
+  DeployActivities &
+  WarmupActivities &
+  SmokeActivities &
+  RegisterActivities &
+  LedgerActivities;
+
+export type ActivityName = keyof Activities;
+export type { Stage };

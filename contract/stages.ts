@@ -1,0 +1,255 @@
+import type { Json } from './json.ts';
+import type { PipelineSpec } from './spec.ts';
+import type { Stage } from './stage-names.ts';
+import type { MicroUsd } from './units.ts';
+
+/**
+ * What each stage hands to the next. Types only: workflows read them, activities make them. A stage's output is what is
+ * recorded, what `outputs` skips the stage with, and what the report shows, so it stays small (a few KB).
+ */
+
+/** Clocks of one run, fixed by the worker's configuration when the run is planned. */
+export interface RunSettings {
+  /** How long an unanswered create is looked for before it counts as not done. */
+  quietPeriodMs: number;
+  bootDeadlineMs: number;
+  /** Bound of all clean-up; beyond it the run ends as CleanupIncomplete. */
+  cleanupBoundMs: number;
+  /** How long a job may take to checkpoint when asked to stop. */
+  checkpointLimitMs: number;
+  /** What terminating may take; with checkpointLimit it sizes the reserve. */
+  terminateAllowanceMs: number;
+  /** A job without progress for this long is stalled. */
+  stallAfterMs: number;
+}
+
+export interface Needs {
+  vramGb: number;
+  hostMemoryGb: number;
+  containerDiskGb: number;
+  volumeGb: number;
+}
+
+/** One thing the run may rent, in order of preference, as priced when planned. */
+export interface LadderRung {
+  gpuTypeId: string;
+  cloud: 'SECURE' | 'COMMUNITY';
+  dataCenterId: string | null;
+  pricePerHour: MicroUsd;
+  stock: 'High' | 'Medium' | 'Low' | 'None';
+}
+
+export interface StageEstimate {
+  stage: Stage;
+  lowMs: number;
+  highMs: number;
+  lowUsd: MicroUsd;
+  highUsd: MicroUsd;
+}
+
+export interface ServingPlan {
+  image: string;
+  gpuPools: string;
+  gpuCount: number;
+  pricePerWorkerHour: MicroUsd;
+  maxModelLen: number;
+  servedModelName: string;
+}
+
+export interface Plan {
+  spec: PipelineSpec;
+  installation: string;
+  release: string;
+  /** SHA-256 of the parsed spec and release; marks every rented thing, so that only the right one is adopted. */
+  specHash: string;
+  base: {
+    repo: string;
+    commit: string;
+    license: string;
+    architecture: string;
+    totalBytes: number;
+    contextLength: number;
+  };
+  needs: Needs;
+  podImage: string;
+  ladder: LadderRung[];
+  serving: ServingPlan | null;
+  estimate: StageEstimate[];
+  settings: RunSettings;
+  warnings: string[];
+}
+
+/** A pod that exists, from the moment its id is known. */
+export interface PodLease {
+  podId: string;
+  podName: string;
+  gpuTypeId: string;
+  cloud: 'SECURE' | 'COMMUNITY';
+  /** GPUs plus disks: what one hour of this pod costs. */
+  ratePerHour: MicroUsd;
+  /** Ladder rungs that had no stock, for the report. */
+  tried: string[];
+}
+
+/** A pod that has proven who it is and answers over SSH. */
+export interface ReadyPod extends PodLease {
+  address: { host: string; port: number };
+}
+
+export interface FileEntry {
+  path: string;
+  size: number;
+  sha256: string;
+}
+
+export interface Manifest {
+  files: (FileEntry & { gitBlobSha1: string })[];
+  /** SHA-256 over the lines `path NUL size NUL sha256`. */
+  digest: string;
+}
+
+export interface PrepareOutput {
+  gpuName: string | null;
+  totalBytes: number;
+  files: number;
+}
+
+export interface AblateOutput {
+  trialsCompleted: number;
+  chosen: { index: number; kl: number; projection: number; baseProjection: number; strength: number };
+  adapterDigest: string;
+}
+
+export interface MergeOutput {
+  shards: number;
+  changedTensors: number;
+  totalBytes: number;
+}
+
+export interface QuantizeOutput {
+  format: string;
+  bits: number;
+  groupSize: number;
+  releaseBytes: number;
+}
+
+export interface VerifyOutput {
+  answers: { prompt: string; answer: string }[];
+  /** First-token KL of the release to the merged model; null where it was skipped. */
+  kl: number | null;
+  manifest: Manifest;
+  madeOn: string;
+}
+
+export interface PublishOutput {
+  repo: string;
+  /** What is served: the sha on `main`. */
+  commit: string;
+  tag: string;
+  files: number;
+  bytes: number;
+}
+
+export interface DeployOutput {
+  endpointId: string;
+  templateId: string;
+  endpointName: string;
+  baseUrl: string;
+  gpuPools: string;
+}
+
+export interface WarmupOutput {
+  coldStartMs: number;
+  sawStates: string[];
+}
+
+export interface SmokeOutput {
+  checks: { name: string; passed: boolean; detail: string }[];
+  sample: { prompt: string; answer: string };
+  firstTokenMs: number;
+  tokensPerSecond: number;
+}
+
+export interface RegisterOutput {
+  modelId: string;
+  deploymentId: string | null;
+  updated: boolean;
+  warnings: string[];
+}
+
+export interface StageOutputs {
+  plan: Plan;
+  provision: PodLease;
+  prepare: PrepareOutput;
+  ablate: AblateOutput;
+  merge: MergeOutput;
+  quantize: QuantizeOutput;
+  verify: VerifyOutput;
+  publish: PublishOutput;
+  deploy: DeployOutput;
+  warmup: WarmupOutput;
+  smoke: SmokeOutput;
+  register: RegisterOutput;
+}
+
+/** Outputs that outlive a pod: only with these may a run start after the stage that made them. */
+export type DurableStage = 'ablate' | 'verify' | 'publish' | 'deploy' | 'warmup' | 'smoke';
+export type GivenOutputs = Partial<Pick<StageOutputs, DurableStage>>;
+
+/** Input of `modelPipeline`. A start by the `temporal` CLI has skipped every check, hence `unknown`. */
+export interface PipelineInput {
+  spec: unknown;
+  outputs?: GivenOutputs;
+}
+
+export interface PipelineResult {
+  name: string;
+  release: string;
+  outputs: Partial<StageOutputs>;
+  spent: MicroUsd;
+  cap: MicroUsd;
+  overrun: MicroUsd;
+  stages: StageReport[];
+}
+
+export type StageState = 'pending' | 'waiting' | 'running' | 'completed' | 'skipped' | 'failed' | 'cancelled';
+
+export interface StageReport {
+  stage: Stage;
+  state: StageState;
+  startedAtMs: number | null;
+  endedAtMs: number | null;
+  cost: MicroUsd;
+  note: string;
+}
+
+/** Answer of `getProgress`. Clients extrapolate spend from rate and since; a query never reads a clock. */
+export interface Progress {
+  name: string;
+  release: string | null;
+  stages: StageReport[];
+  waitingFor: string | null;
+  /** Job being followed, so that a client can find its heartbeat details. */
+  activeJob: { jobId: string; stage: Stage } | null;
+  ids: { podId: string | null; endpointId: string | null; commit: string | null };
+  spend: Spend;
+}
+
+/** Answer of `getSpend`. spend(now) = recorded + rate × (now − since). */
+export interface Spend {
+  recorded: MicroUsd;
+  ratePerHour: MicroUsd;
+  sinceMs: number;
+  cap: MicroUsd;
+  warned: boolean;
+}
+
+/** Details of the follower's heartbeat, read by clients through `describe`. */
+export interface FollowDetails {
+  jobId: string;
+  offset: number;
+  attempt: number;
+  progress: { phase: string; done: number; total: number | null; unit: string; note: string } | null;
+}
+
+export type StageDetail = Json;

@@ -1,0 +1,32 @@
+import type { PipelineSpec, SpecFault } from '../contract/spec.ts';
+
+/**
+ * Fields of the spec that this version reads but does not act on. Asking for one is refused before anything is rented:
+ * silently ignoring a wish about money or data would be worse than not having it.
+ */
+export function notBuilt(spec: PipelineSpec): SpecFault[] {
+  const wishes: [boolean, string, string][] = [
+    [spec.toolchain === 'gpu', 'toolchain', 'gpu jobs are not built yet; use rehearsal in the local world'],
+    [Object.values(spec.ablate?.prompts ?? {}).some((set) => set !== null), 'ablate.prompts', 'own prompt sets'],
+    [spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'bnb_4bit'],
+    [spec.quantize.calibration !== null, 'quantize.calibration', 'own calibration text'],
+    [spec.compute.volume !== 'auto', 'compute.volume', 'network volumes'],
+    [spec.budget.park !== 'terminate', 'budget.park', `park: ${spec.budget.park}`],
+    [spec.budget.onFailure.keep !== '0m', 'budget.onFailure.keep', 'keeping a pod after a failure'],
+    [spec.serve !== undefined && spec.serve.target !== 'serverless', 'serve.target', 'serving from a pod'],
+    [spec.serve !== undefined && spec.serve.kind !== 'chat', 'serve.kind', 'kinds other than chat'],
+    [spec.serve !== undefined && spec.serve.volume !== 'none', 'serve.volume', 'network volumes'],
+    [
+      spec.serve !== undefined && (spec.serve.budget.dailyUsd !== null || spec.serve.budget.monthlyUsd !== null),
+      'serve.budget',
+      'budgets of a running endpoint',
+    ],
+    [spec.notify.length > 0, 'notify', 'webhooks'],
+  ];
+  return wishes
+    .filter(([asked]) => asked)
+    .map(([, path, what]) => ({
+      path,
+      message: what.includes(';') ? what : `${what}: not built in this version; remove it from the spec`,
+    }));
+}
