@@ -1,0 +1,71 @@
+import type { Sql } from './database.ts';
+import { RegistryError } from './errors.ts';
+import type { Holding } from './port.ts';
+
+/**
+ * Notes what is about to be created. Repeating keeps a confirmed provider id; a name that was released and is wanted
+ * again (a stable endpoint) opens anew, without the id of what is gone.
+ */
+export async function expectHolding(sql: Sql, holding: Holding): Promise<void> {
+  await sql`
+    insert into anneal.holdings as present (name, kind, run_id, workflow_id, spec_hash, hard_deadline)
+    values (${holding.name}, ${holding.kind}, ${holding.runId}, ${holding.workflowId}, ${holding.specHash},
+      ${holding.hardDeadline})
+    on conflict (name) do update set
+      kind = excluded.kind, run_id = excluded.run_id, workflow_id = excluded.workflow_id,
+      spec_hash = excluded.spec_hash, hard_deadline = excluded.hard_deadline,
+      provider_id = case when present.gone_at is null then present.provider_id end,
+      expected_at = case when present.gone_at is null then present.expected_at else now() end,
+      gone_at = null`;
+}
+
+/** Adds the provider's id. A name nobody expected is refused: a sweep could not account for it. */
+export async function confirmHolding(sql: Sql, name: string, providerId: string): Promise<void> {
+  const rows = await sql`
+    update anneal.holdings set provider_id = ${providerId} where name = ${name} returning name`;
+  if (rows.length === 0) throw new RegistryError(`No holding named ${name} was expected`, 'refused');
+}
+
+/** Marks as gone; the first time of going stays, and a name never held needs no mark. */
+export async function releaseHolding(sql: Sql, name: string, goneAt: string): Promise<void> {
+  await sql`update anneal.holdings set gone_at = coalesce(gone_at, ${goneAt}::timestamptz) where name = ${name}`;
+}
+
+interface HoldingColumns {
+  name: string;
+  kind: Holding['kind'];
+  run_id: string;
+  workflow_id: string;
+  spec_hash: string;
+  hard_deadline: Date;
+  provider_id: string | null;
+}
+
+/** Everything expected or held that was not released, oldest first. */
+export async function openHoldings(sql: Sql): Promise<(Holding & { providerId: string | null })[]> {
+  const rows = await sql<HoldingColumns[]>`
+    select name, kind, run_id, workflow_id, spec_hash, hard_deadline, provider_id
+    from anneal.holdings where gone_at is null order by expected_at, name`;
+  return rows.map((row) => ({
+    name: row.name,
+    kind: row.kind,
+    runId: row.run_id,
+    workflowId: row.workflow_id,
+    specHash: row.spec_hash,
+    hardDeadline: row.hard_deadline.toISOString(),
+    providerId: row.provider_id,
+  }));
+}
+
+/** Stores the key a pod proved to be its own; a restarted pod proves anew and may bring another. */
+export async function pinHostKey(sql: Sql, podName: string, key: { algorithm: string; blob: string }): Promise<void> {
+  await sql`
+    insert into anneal.host_keys (pod_name, algorithm, blob) values (${podName}, ${key.algorithm}, ${key.blob})
+    on conflict (pod_name) do update set algorithm = excluded.algorithm, blob = excluded.blob, pinned_at = now()`;
+}
+
+/** base64 of the raw key blob, as `SshTarget` takes it. */
+export async function pinnedHostKey(sql: Sql, podName: string): Promise<string | null> {
+  const [row] = await sql<{ blob: string }[]>`select blob from anneal.host_keys where pod_name = ${podName}`;
+  return row?.blob ?? null;
+}

@@ -1,0 +1,71 @@
+import { loadCheckpoint, saveCheckpoint } from './checkpoints.ts';
+import { describeDatabase, openPool, type DatabaseOptions } from './database.ts';
+import { RegistryError } from './errors.ts';
+import * as holdings from './holdings.ts';
+import { appendJobLog } from './job-logs.ts';
+import { saveLedger } from './ledger.ts';
+import { migrate } from './migrate.ts';
+import { findModel, registerModel } from './models.ts';
+import type { RegistryPort } from './port.ts';
+import { finishRun, recordStage, saveOutput, saveRun } from './runs.ts';
+import { secretsOfUrl, toRegistryError } from './to-error.ts';
+
+export type RegistryOptions = DatabaseOptions & {
+  /** Of one operation, waiting for a connection included. */
+  operationTimeoutMs?: number;
+};
+
+const OPERATION_TIMEOUT_MS = 60_000;
+const CLOSE_TIMEOUT_SECONDS = 5;
+
+/** The registry on PostgreSQL. Connects on first use; retries are the caller's. */
+export function createRegistry(options: RegistryOptions): RegistryPort {
+  const pool = openPool(options);
+  const where = describeDatabase(options.url);
+  const secrets = secretsOfUrl(options.url);
+  const timeoutMs = options.operationTimeoutMs ?? OPERATION_TIMEOUT_MS;
+  const run = async <T>(operation: string, action: () => Promise<T>): Promise<T> => {
+    try {
+      return await withDeadline(action(), timeoutMs, operation);
+    } catch (error) {
+      throw toRegistryError(error, operation, where, secrets);
+    }
+  };
+  return {
+    migrate: () => run('Migration', async () => ({ applied: await migrate(pool) })),
+    saveRun: (record) => run('Saving the run', () => saveRun(pool, record)),
+    finishRun: (runId, end) => run('Saving the end of the run', () => finishRun(pool, runId, end)),
+    recordStage: (event) => run('Recording the stage', () => recordStage(pool, event)),
+    saveLedger: (entry) => run('Saving the ledger entry', () => saveLedger(pool, entry)),
+    expectHolding: (holding) => run('Recording the holding', () => holdings.expectHolding(pool, holding)),
+    confirmHolding: (name, id) => run('Confirming the holding', () => holdings.confirmHolding(pool, name, id)),
+    pinHostKey: (podName, key) => run('Pinning the host key', () => holdings.pinHostKey(pool, podName, key)),
+    pinnedHostKey: (podName) => run('Reading the host key', () => holdings.pinnedHostKey(pool, podName)),
+    releaseHolding: (name, goneAt) => run('Releasing the holding', () => holdings.releaseHolding(pool, name, goneAt)),
+    openHoldings: () => run('Listing the holdings', () => holdings.openHoldings(pool)),
+    saveOutput: (runId, stage, output) => run('Saving the output', () => saveOutput(pool, runId, stage, output)),
+    saveCheckpoint: (checkpoint) => run('Saving the checkpoint', () => saveCheckpoint(pool, checkpoint)),
+    loadCheckpoint: (runId, stage, what) =>
+      run('Loading the checkpoint', () => loadCheckpoint(pool, runId, stage, what)),
+    appendJobLog: (runId, jobId, offset, text) =>
+      run('Saving the job log', () => appendJobLog(pool, runId, jobId, offset, text)),
+    registerModel: (model, deployment) => run('Registration', () => registerModel(pool, model, deployment)),
+    findModel: (userId, name) => run('Reading the model', () => findModel(pool, userId, name)),
+    close: () => pool.end({ timeout: CLOSE_TIMEOUT_SECONDS }),
+  };
+}
+
+/** A connection that silently died would otherwise hold the caller until TCP gives up. Every write bears repeating. */
+async function withDeadline<T>(work: Promise<T>, timeoutMs: number, operation: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new RegistryError(`${operation} got no answer within ${String(timeoutMs / 1000)} s`, 'unavailable'));
+    }, timeoutMs);
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,39 @@
+import type { Json } from '../../contract/json.ts';
+import type { Stage } from '../../contract/stage-names.ts';
+import { jsonParameter, type Sql } from './database.ts';
+import type { RegistryPort, RunRecord, StageEvent } from './port.ts';
+
+/** Writes what is known at the start; an end that was recorded before stays. */
+export async function saveRun(sql: Sql, run: RunRecord): Promise<void> {
+  await sql`
+    insert into anneal.runs (run_id, workflow_id, name, release, spec, cap_micro_usd)
+    values (${run.runId}, ${run.workflowId}, ${run.name}, ${run.release}, ${jsonParameter(sql, run.spec)}, ${run.capMicroUsd})
+    on conflict (run_id) do update set
+      workflow_id = excluded.workflow_id, name = excluded.name, release = excluded.release,
+      spec = excluded.spec, cap_micro_usd = excluded.cap_micro_usd`;
+}
+
+/** Writes the end, even of a run whose start could not be recorded. */
+export async function finishRun(sql: Sql, runId: string, end: Parameters<RegistryPort['finishRun']>[1]): Promise<void> {
+  await sql`
+    insert into anneal.runs (run_id, state, spent_micro_usd, ended_at)
+    values (${runId}, ${end.state}, ${end.spentMicroUsd}, ${end.endedAt})
+    on conflict (run_id) do update set
+      state = excluded.state, spent_micro_usd = excluded.spent_micro_usd, ended_at = excluded.ended_at`;
+}
+
+export async function recordStage(sql: Sql, event: StageEvent): Promise<void> {
+  await sql`
+    insert into anneal.stage_events (run_id, stage, started_at, state, ended_at, cost_micro_usd, detail)
+    values (${event.runId}, ${event.stage}, ${event.startedAt}, ${event.state}, ${event.endedAt},
+      ${event.costMicroUsd}, ${jsonParameter(sql, event.detail)})
+    on conflict (run_id, stage, started_at) do update set
+      state = excluded.state, ended_at = excluded.ended_at,
+      cost_micro_usd = excluded.cost_micro_usd, detail = excluded.detail`;
+}
+
+export async function saveOutput(sql: Sql, runId: string, stage: Stage, output: Json): Promise<void> {
+  await sql`
+    insert into anneal.outputs (run_id, stage, output) values (${runId}, ${stage}, ${jsonParameter(sql, output)})
+    on conflict (run_id, stage) do update set output = excluded.output, saved_at = now()`;
+}
