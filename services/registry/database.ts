@@ -5,6 +5,7 @@ import { RegistryError } from './errors.ts';
 /** A pool or a transaction of it: what a query function needs. */
 export type Sql = postgres.ISql;
 export type Pool = postgres.Sql;
+export type Transaction = postgres.TransactionSql;
 
 const CONNECT_TIMEOUT_SECONDS = 10;
 const IDLE_TIMEOUT_SECONDS = 30;
@@ -64,6 +65,9 @@ export function storableJson(value: Json): Json {
 export function jsonParameter(sql: Sql, value: Json): postgres.Parameter | null {
   return value === null ? null : sql.json(storableJson(value) as postgres.JSONValue);
 }
+
+/** The server's clock as a column value. The driver takes a fragment there, though its types only know values. */
+export const serverNow = (sql: Sql): Date => sql`now()` as unknown as Date;
 
 /** Held until the transaction ends; the only kind of advisory lock that works behind a transaction pooler. */
 export async function lockForTransaction(sql: Sql, key: string): Promise<void> {

@@ -1,5 +1,5 @@
 import type { MicroUsd } from '../../domain/money.ts';
-import type { Sql } from './database.ts';
+import { serverNow, type Sql, type Transaction } from './database.ts';
 import type { DeploymentRow } from './port.ts';
 import { INFERENCE_DEPLOYMENTS_COLUMNS, inspectTable } from './public-tables.ts';
 import { withSavepoint } from './savepoint.ts';
@@ -13,7 +13,11 @@ interface SavedDeployment {
  * Writes our own record, then `inference_deployments` where its shape allows. The latter never fails a registration:
  * the model's row is what clients need.
  */
-export async function saveDeployment(sql: Sql, modelId: string, deployment: DeploymentRow): Promise<SavedDeployment> {
+export async function saveDeployment(
+  sql: Transaction,
+  modelId: string,
+  deployment: DeploymentRow,
+): Promise<SavedDeployment> {
   await saveOwnRecord(sql, modelId, deployment);
   const shape = await inspectTable(sql, 'inference_deployments', INFERENCE_DEPLOYMENTS_COLUMNS);
   if (shape.missing.length > 0) {
@@ -56,13 +60,12 @@ async function upsertPublic(
     update public.inference_deployments set ${sql(values)}
     where run_id::text = ${deployment.runId} and endpoint_id::text = ${deployment.endpointId} returning id::text as id`;
   if (updated) return updated.id;
-  const row = { ...values, run_id: deployment.runId, endpoint_id: deployment.endpointId };
+  const key = { run_id: deployment.runId, endpoint_id: deployment.endpointId, created_at: serverNow(sql) };
+  const row = { ...values, ...key };
   const [inserted] = await sql<{ id: string }[]>`
     insert into public.inference_deployments ${sql(generatesId ? row : { ...row, id: crypto.randomUUID() })}
     returning id::text as id`;
-  if (!inserted) return null;
-  await sql`update public.inference_deployments set created_at = now() where id::text = ${inserted.id}`;
-  return inserted.id;
+  return inserted?.id ?? null;
 }
 
 /** Exact decimal text, so that no amount passes through a float. */

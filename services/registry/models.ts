@@ -1,4 +1,4 @@
-import { jsonParameter, lockForTransaction, storableText, type Pool, type Sql } from './database.ts';
+import { jsonParameter, lockForTransaction, serverNow, storableText, type Pool, type Sql } from './database.ts';
 import { saveDeployment } from './deployments.ts';
 import { RegistryError } from './errors.ts';
 import type { DeploymentRow, ModelRow, RegisteredModel, RegistrationResult } from './port.ts';
@@ -34,7 +34,12 @@ export async function registerModel(
     const modelId = first?.id ?? (await insertModel(sql, model, shape.generatesId));
     if (first) await updateModel(sql, first.id, model);
     const saved = await saveDeployment(sql, modelId, deployment);
-    return { modelId, deploymentId: saved.id, updated: first !== undefined, warnings: [...warnings, ...saved.warnings] };
+    return {
+      modelId,
+      deploymentId: saved.id,
+      updated: first !== undefined,
+      warnings: [...warnings, ...saved.warnings],
+    };
   });
 }
 
@@ -62,20 +67,20 @@ function valuesOf(sql: Sql, model: ModelRow) {
 }
 
 async function insertModel(sql: Sql, model: ModelRow, generatesId: boolean): Promise<string> {
-  const values = { ...valuesOf(sql, model), user_id: model.userId, name: model.name };
+  const now = serverNow(sql);
+  const values = { ...valuesOf(sql, model), user_id: model.userId, name: model.name, created_at: now, updated_at: now };
   const row = generatesId ? values : { ...values, id: crypto.randomUUID() };
   const [inserted] = await sql<{ id: string }[]>`
     insert into public.llm_models ${sql(row)} returning id::text as id`;
   if (inserted === undefined) {
     throw new RegistryError('llm_models took the row but does not show it: check its row level security', 'refused');
   }
-  await sql`update public.llm_models set created_at = now(), updated_at = now() where id::text = ${inserted.id}`;
   return inserted.id;
 }
 
 async function updateModel(sql: Sql, id: string, model: ModelRow): Promise<void> {
   await sql`
-    update public.llm_models set ${sql(valuesOf(sql, model))}, updated_at = now() where id::text = ${id}`;
+    update public.llm_models set ${sql({ ...valuesOf(sql, model), updated_at: serverNow(sql) })} where id::text = ${id}`;
 }
 
 interface ModelColumns {

@@ -1,18 +1,18 @@
-import type { Sql } from './database.ts';
+import type { Transaction } from './database.ts';
+import { textOf } from './to-error.ts';
 
-/** Runs queries that may fail without failing the transaction around them. Connection loss still throws. */
+/** Runs queries that may fail without failing the transaction around them. A lost connection still fails it. */
 export async function withSavepoint<T>(
-  sql: Sql,
-  action: (sql: Sql) => Promise<T>,
+  transaction: Transaction,
+  action: (sql: Transaction) => Promise<T>,
 ): Promise<{ value: T } | { reason: string }> {
-  await sql`savepoint optional_write`;
   try {
-    const value = await action(sql);
-    await sql`release savepoint optional_write`;
+    // Wrapped, because the driver's result type unpacks arrays.
+    const { value } = await transaction.savepoint(async (nested) => ({ value: await action(nested) }));
     return { value };
   } catch (error) {
-    // Throws in its turn when the connection is gone, and the whole registration is then repeated.
-    await sql`rollback to savepoint optional_write`;
-    return { reason: error instanceof Error ? error.message : String(error) };
+    // Throws in its turn when the connection is gone, and the whole transaction is then repeated.
+    await transaction`select 1`;
+    return { reason: textOf(error) };
   }
 }

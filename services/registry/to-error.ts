@@ -22,7 +22,12 @@ const UNAVAILABLE_CODES = new Set([
 const POOLER_FULL = /max clients|too many connections|timeout/i;
 
 /** Translates whatever a query threw. `where` is host and database; the URL's secrets are cut from the text. */
-export function toRegistryError(error: unknown, operation: string, where: string, secrets: readonly string[]): RegistryError {
+export function toRegistryError(
+  error: unknown,
+  operation: string,
+  where: string,
+  secrets: readonly string[],
+): RegistryError {
   if (error instanceof RegistryError) return error;
   const code = codeOf(error);
   const text = redact(textOf(error), secrets);
@@ -41,10 +46,11 @@ function codeOf(error: unknown): string {
   return typeof error.code === 'string' ? error.code : '';
 }
 
-function textOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(textOf).join('; ');
-  const message = typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
-  return message === '' ? 'no message' : message;
+/** The message by shape, not by class: several addresses that failed come as one error with `errors`. */
+export function textOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return String(error);
+  if ('errors' in error && Array.isArray(error.errors)) return error.errors.map(textOf).join('; ');
+  return 'message' in error && error.message !== '' ? String(error.message) : 'no message';
 }
 
 const redact = (text: string, secrets: readonly string[]): string =>

@@ -1,0 +1,21 @@
+/** Why a piece of the local world did not start. The message ends with what to do next. */
+export class LocalError extends Error {
+  override readonly name = 'LocalError';
+  readonly component: string;
+
+  constructor(component: string, message: string) {
+    super(message);
+    this.component = component;
+  }
+}
+
+/** Any thrown value as text. Looks at the shape, since an error may come from another realm (a test's, a worker's). */
+export function reasonOf(error: unknown): string {
+  const message = typeof error === 'object' && error !== null && 'message' in error ? error.message : error;
+  return String(message);
+}
+
+/** The code of a system error (`ENOENT`); empty for anything else. */
+export function codeOf(error: unknown): string {
+  return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
+}
