@@ -1,0 +1,56 @@
+import { readOrMakeSecret } from './secrets.ts';
+import type { SimulatorUrls } from './simulators.ts';
+import type { WorldPorts } from './world-ports.ts';
+
+/** Name of the RunPod secret that holds the token with which endpoints read from the Hub. */
+export const READER_SECRET_NAME = 'anneal_hf_reader';
+
+export interface WorldSecrets {
+  masterKey: string;
+  runpodApiKey: string;
+  hubWriter: string;
+  hubReader: string;
+}
+
+/** Made once per state folder: what is stored there is sealed with, or granted to, these. */
+export async function worldSecrets(stateDir: string): Promise<WorldSecrets> {
+  return {
+    masterKey: await readOrMakeSecret(stateDir, 'masterKey', 32),
+    runpodApiKey: await readOrMakeSecret(stateDir, 'runpodApiKey', 20, 'rpa_'),
+    hubWriter: await readOrMakeSecret(stateDir, 'hubWriter', 17, 'hf_'),
+    hubReader: await readOrMakeSecret(stateDir, 'hubReader', 17, 'hf_'),
+  };
+}
+
+export const temporalUiUrl = (ports: WorldPorts): string => `http://127.0.0.1:${String(ports.temporalUi)}`;
+
+/** The environment of product code in this world; only what is running is named. */
+export function worldEnv(known: {
+  ports: WorldPorts;
+  secrets: WorldSecrets;
+  temporal: boolean;
+  databaseUrl: string | undefined;
+  simulators: SimulatorUrls | undefined;
+}): Record<string, string> {
+  const { ports, secrets, simulators } = known;
+  return {
+    ANNEAL_INSTALLATION: 'local',
+    ANNEAL_MASTER_KEY: secrets.masterKey,
+    ...(known.temporal && {
+      TEMPORAL_ADDRESS: `127.0.0.1:${String(ports.temporal)}`,
+      TEMPORAL_NAMESPACE: 'default',
+      ANNEAL_TEMPORAL_UI_URL: temporalUiUrl(ports),
+    }),
+    ...(known.databaseUrl !== undefined && { ANNEAL_DATABASE_URL: known.databaseUrl }),
+    ...(simulators && {
+      RUNPOD_API_KEY: secrets.runpodApiKey,
+      RUNPOD_API_URL: simulators.runpodUrl,
+      RUNPOD_DATA_PLANE_URL: simulators.dataPlaneUrl,
+      HF_TOKEN: secrets.hubWriter,
+      HF_ENDPOINT: simulators.hubUrl,
+      ANNEAL_RUNPOD_HF_SECRET: READER_SECRET_NAME,
+      // The simulated Hub serves plain LFS transfers.
+      ANNEAL_DISABLE_XET: '1',
+    }),
+  };
+}

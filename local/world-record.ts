@@ -1,0 +1,104 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { codeOf, LocalError } from './errors.ts';
+import { writeFileAtomically } from './files.ts';
+import { endProcess, isAlive, type ProcessIdentity } from './processes.ts';
+import type { Report } from './report.ts';
+
+/** What runs as a process, in the order of starting; it ends in the reverse order. */
+export const PROCESSES = ['temporal', 'postgres', 'postgres-server', 'simulators', 'worker'] as const;
+export type WorldProcess = (typeof PROCESSES)[number];
+
+/** `.anneal/world.json`: everything needed to end or use a world whose starter is gone. */
+export interface WorldRecord {
+  version: 1;
+  complete: boolean;
+  components: string[];
+  processes: { component: WorldProcess; identity: ProcessIdentity; logFile: string }[];
+  ports: Record<string, number>;
+  urls: Record<string, string>;
+  env: Record<string, string>;
+}
+
+const GRACE_MS: Record<WorldProcess, number> = {
+  temporal: 5_000,
+  postgres: 15_000,
+  'postgres-server': 5_000,
+  simulators: 10_000,
+  worker: 20_000,
+};
+
+export const emptyRecord = (components: string[], ports: Record<string, number>): WorldRecord => ({
+  version: 1,
+  complete: false,
+  components,
+  processes: [],
+  ports,
+  urls: {},
+  env: {},
+});
+
+const fileOf = (stateDir: string): string => join(stateDir, 'world.json');
+
+/** Writes come one after the other, each whole: the file is never older than what was started before it. */
+export class WorldRecorder {
+  readonly record: WorldRecord;
+  readonly #stateDir: string;
+  #chain: Promise<void> = Promise.resolve();
+
+  constructor(stateDir: string, record: WorldRecord) {
+    this.#stateDir = stateDir;
+    this.record = record;
+  }
+
+  save(): Promise<void> {
+    const next = this.#chain.then(() => writeRecord(this.#stateDir, this.record));
+    this.#chain = next.catch(() => undefined);
+    return next;
+  }
+}
+
+const writeRecord = (stateDir: string, record: WorldRecord): Promise<void> =>
+  writeFileAtomically(fileOf(stateDir), `${JSON.stringify(record, null, 2)}\n`);
+
+/** The record of a state folder; undefined when no world was ever started there. */
+export async function readRecord(stateDir: string): Promise<WorldRecord | undefined> {
+  let text: string;
+  try {
+    text = await readFile(fileOf(stateDir), 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const record = JSON.parse(text) as WorldRecord;
+    if ((record.version as number) === 1) return record;
+  } catch {
+    // Falls through to the error below.
+  }
+  throw new LocalError(
+    'world',
+    `${fileOf(stateDir)} cannot be read by this version. End what it names, then remove it.`,
+  );
+}
+
+/** Ends every process of a record that still is the one that was started. */
+export async function endRecorded(stateDir: string, record: WorldRecord, report: Report): Promise<number> {
+  let ended = 0;
+  for (const component of [...PROCESSES].reverse()) {
+    const ours = record.processes.filter((entry) => entry.component === component);
+    for (const { identity } of ours) {
+      if ((await endProcess(identity, { graceMs: GRACE_MS[component] })) === 'gone') continue;
+      ended += 1;
+      report({ component, message: 'ended', done: true });
+    }
+  }
+  await writeRecord(stateDir, { ...record, complete: false, processes: [] });
+  return ended;
+}
+
+/** True when everything a complete record names is running. */
+export async function isWhole(record: WorldRecord): Promise<boolean> {
+  const alive = await Promise.all(record.processes.map(({ identity }) => isAlive(identity)));
+  return record.complete && alive.every(Boolean);
+}
