@@ -88,6 +88,8 @@ export async function upWorld(options: WorldOptions): Promise<World> {
       await recorder.save();
     } catch (error) {
       await endRecorded(stateDir, recorder.record, options.report);
+      // Whoever interrupted gets the own reason back, not what the interruption broke.
+      options.signal?.throwIfAborted();
       throw error;
     }
     return worldOf(stateDir, recorder.record, false);
