@@ -2,10 +2,14 @@ import type { JobFailure } from './job-protocol.ts';
 import type { Json } from './json.ts';
 import type { PodJobStage, Stage } from './stage-names.ts';
 import type {
+  AblateOutput,
   DeployOutput,
   Manifest,
+  MergeOutput,
   Plan,
   PodLease,
+  PrepareOutput,
+  QuantizeOutput,
   ReadyPod,
   RegisterOutput,
   SmokeOutput,
@@ -40,21 +44,34 @@ export interface PodRequestInput {
   plan: Pick<Plan, 'ladder' | 'needs' | 'podImage'>;
   maxPricePerHour: MicroUsd | null;
   capacityWaitMs: number;
-  hardDeadline: string;
 }
 
 export interface ProvisionActivities {
+  /** Writes the name and hard deadline of something about to be rented, so that a sweep knows it. Idempotent by name. */
+  expectHolding(input: { run: RunRef; kind: 'pod' | 'endpoint'; name: string; hardDeadlineMs: number }): Promise<void>;
   /**
    * Waits for stock, then sends exactly one create. Never retried. A clear answer is a lease or `noCapacity`; everything
-   * else is `CreateUncertain`. The holding is in Postgres before the request leaves.
+   * else is `CreateUncertain`.
    */
-  createPod(input: PodRequestInput): Promise<{ kind: 'created'; lease: PodLease } | { kind: 'noCapacity'; tried: string[] }>;
+  createPod(
+    input: PodRequestInput,
+  ): Promise<{ kind: 'created'; lease: PodLease } | { kind: 'noCapacity'; tried: string[] }>;
   /** Looks for an unanswered create until it appears or the quiet period ends; ends surplus twins. Idempotent. */
   settlePod(input: { run: RunRef; podName: string; quietPeriodMs: number }): Promise<PodLease | null>;
   /** Waits until the pod answers over SSH and has proven its identity. `PodNotReady`, `PodGone`, `HostKeyMismatch`. */
   waitForPod(input: { run: RunRef; lease: PodLease; bootDeadlineMs: number }): Promise<ReadyPod>;
   /** Ends every pod with one of the names and returns when the provider says they are gone. Idempotent by name. */
   releasePods(input: { run: RunRef; podNames: string[]; knownIds: string[] }): Promise<{ endedIds: string[] }>;
+}
+
+/** What each job hands back, already parsed. */
+export interface JobResults {
+  prepare: PrepareOutput;
+  ablate: AblateOutput;
+  merge: MergeOutput;
+  quantize: QuantizeOutput;
+  verify: VerifyOutput;
+  publish: { commit: string; uploadedBytes: number; files: number };
 }
 
 export interface JobRef {
@@ -65,7 +82,7 @@ export interface JobRef {
 }
 
 export type FollowOutcome =
-  | { kind: 'succeeded'; result: Json }
+  | { kind: 'succeeded'; result: JobResults[PodJobStage] }
   | { kind: 'failed'; failure: JobFailure }
   | { kind: 'stopped' }
   | { kind: 'stalled'; idleMs: number }
@@ -79,7 +96,10 @@ export interface JobActivities {
     state: 'started' | 'already' | 'restarted';
     attempt: number;
   }>;
-  /** Streams the job until it ends; resumes from heartbeat details. Never starts or stops anything. */
+  /**
+   * Streams the job until it ends; resumes from heartbeat details. Never starts or stops anything. While an ablation
+   * grows it copies the journal into Postgres, so that losing the pod loses at most a minute of trials.
+   */
   followJob(input: JobRef & { stallAfterMs: number }): Promise<FollowOutcome>;
   /** Asks the job to checkpoint and stop. Idempotent; a finished job stays finished. */
   stopJob(input: JobRef & { graceMs: number }): Promise<void>;
@@ -112,7 +132,6 @@ export interface EndpointRequest {
   commit: string;
   /** Candidates get one worker and no FlashBoot; the stable endpoint gets what the spec says. */
   role: 'candidate' | 'stable';
-  hardDeadline: string;
 }
 
 export interface EndpointRecord {
@@ -126,11 +145,17 @@ export interface DeployActivities {
   createEndpoint(input: EndpointRequest): Promise<EndpointRecord>;
   settleEndpoint(input: { endpointName: string; quietPeriodMs: number }): Promise<EndpointRecord | null>;
   /** Points the endpoint at another template by read-modify-write; returns the template it had before. */
-  updateEndpoint(input: EndpointRequest & { endpointId: string }): Promise<EndpointRecord & { previousTemplateId: string }>;
+  updateEndpoint(
+    input: EndpointRequest & { endpointId: string },
+  ): Promise<EndpointRecord & { previousTemplateId: string }>;
   restoreEndpoint(input: { endpointId: string; templateId: string }): Promise<void>;
   findEndpoint(input: { endpointName: string }): Promise<EndpointRecord | null>;
   /** Deletes the endpoints of these names and their templates; absent counts as deleted. Idempotent by name. */
-  releaseEndpoints(input: { run: RunRef; endpointNames: string[]; templateNames: string[] }): Promise<{ endedIds: string[] }>;
+  releaseEndpoints(input: {
+    run: RunRef;
+    endpointNames: string[];
+    templateNames: string[];
+  }): Promise<{ endedIds: string[] }>;
   describeDeployment(input: { endpoint: EndpointRecord; plan: Plan }): Promise<DeployOutput>;
 }
 
@@ -161,6 +186,8 @@ export interface RegisterActivities {
 }
 
 export interface LedgerActivities {
+  /** Asks the server to cancel this run: only a requested cancel lets a workflow end as Cancelled. Idempotent. */
+  cancelOwnRun(input: { workflowId: string; runId: string }): Promise<void>;
   recordRun(input: { run: RunRef; spec: Json; cap: MicroUsd }): Promise<void>;
   recordStage(input: { run: RunRef; report: StageReport; detail: Json }): Promise<void>;
   recordSpend(input: {

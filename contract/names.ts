@@ -45,7 +45,8 @@ export function parseRentedName(text: string): RentedName | undefined {
   const match = /^anneal-([a-z0-9]{2,12})-(.+)-(r\d{8}-\d{6})(?:-a(\d+))?(?: -fb|-fb)?$/.exec(text);
   if (!match) return undefined;
   const [, installation, name, release, attempt] = match;
-  if (!installation || !name || !release || !NAME_PATTERN.test(name) || !RELEASE_PATTERN.test(release)) return undefined;
+  if (!installation || !name || !release || !NAME_PATTERN.test(name) || !RELEASE_PATTERN.test(release))
+    return undefined;
   return { installation, name, release, attempt: attempt ? Number(attempt) : 1 };
 }
 

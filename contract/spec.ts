@@ -48,9 +48,12 @@ const quantizeObject = z.strictObject({
   groupSize: z.union([z.literal(128), z.literal(64), z.literal(32)]).default(128),
   calibration: z.string().nullable().default(null),
 });
-const quantize = z.union([z.enum(['awq', 'none']).transform((method) => quantizeObject.parse({ method })), quantizeObject], {
-  error: 'must be awq, none, or an object with method, groupSize and calibration',
-});
+const quantize = z.union(
+  [z.enum(['awq', 'none']).transform((method) => quantizeObject.parse({ method })), quantizeObject],
+  {
+    error: 'must be awq, none, or an object with method, groupSize and calibration',
+  },
+);
 
 const publish = z.strictObject({
   repo: hubRepo,
@@ -60,7 +63,10 @@ const publish = z.strictObject({
 
 const compute = z.strictObject({
   gpus: z.array(z.string().min(1)).min(1).default(['NVIDIA H100 80GB HBM3']),
-  cloud: z.array(z.enum(['SECURE', 'COMMUNITY'])).min(1).default(['SECURE']),
+  cloud: z
+    .array(z.enum(['SECURE', 'COMMUNITY']))
+    .min(1)
+    .default(['SECURE']),
   dataCenters: z.union([z.literal('any'), z.array(z.string()).min(1)]).default('any'),
   maxUsdPerHour: usd.nullable().default(null),
   capacityWait: duration.default('2h'),

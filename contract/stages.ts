@@ -84,7 +84,6 @@ export interface PodLease {
   podId: string;
   podName: string;
   gpuTypeId: string;
-  cloud: 'SECURE' | 'COMMUNITY';
   /** GPUs plus disks: what one hour of this pod costs. */
   ratePerHour: MicroUsd;
   /** Ladder rungs that had no stock, for the report. */

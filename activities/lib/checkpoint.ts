@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { ApplicationFailure } from '@temporalio/common';
+import type { SshTarget } from '../../services/ssh/port.ts';
+import type { ActivityDependencies } from '../dependencies.ts';
+import { POD_ROOT } from './supervisor.ts';
+
+type Dependencies = Pick<ActivityDependencies, 'ssh' | 'registry'>;
+
+const TIMEOUT_MS = 120_000;
+/** Adapter and journal stay below 0.1 GB even for 70B; more is a sign of something else in that folder. */
+const MAX_BYTES = 256 * 1024 * 1024;
+const WHAT = 'ablate.tar';
+
+/** Copies the ablation's folder (adapter, journal) into Postgres; an empty folder is no checkpoint. */
+export async function saveAblation(
+  { ssh, registry }: Dependencies,
+  target: SshTarget,
+  runId: string,
+): Promise<{ bytes: number; sha256: string }> {
+  const pack = `d=${POD_ROOT}/work/ablate; if [ -d "$d" ]; then tar -cf - -C "$d" .; fi`;
+  const bytes = await ssh.execBinary(target, pack, { timeoutMs: TIMEOUT_MS, maxOutputBytes: MAX_BYTES });
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  if (bytes.length > 0) await registry.saveCheckpoint({ runId, stage: 'ablate', what: WHAT, sha256, bytes });
+  return { bytes: bytes.length, sha256 };
+}
+
+/** Unpacks the run's checkpoint on a pod, unless the pod has an ablation folder of its own already. */
+export async function restoreAblation(
+  { ssh, registry }: Dependencies,
+  target: SshTarget,
+  runId: string,
+): Promise<{ restored: boolean }> {
+  const checkpoint = await registry.loadCheckpoint(runId, 'ablate', WHAT);
+  if (!checkpoint) return { restored: false };
+  const { bytes, sha256 } = checkpoint;
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256) {
+    throw ApplicationFailure.retryable('the stored checkpoint does not match its digest', 'RegistryUnavailable');
+  }
+  const unpack =
+    `set -e; w=${POD_ROOT}/work; [ -d "$w/ablate" ] && exit 0; mkdir -p "$w"; tmp=$(mktemp -d "$w/.ablate-XXXXXX"); ` +
+    `tar -xf - -C "$tmp"; mv "$tmp" "$w/ablate"`;
+  await ssh.execBinary(target, unpack, { stdin: bytes, timeoutMs: TIMEOUT_MS });
+  return { restored: true };
+}

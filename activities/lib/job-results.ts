@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import type { JobResults } from '../../contract/activities.ts';
+import type { PodJobStage } from '../../contract/stage-names.ts';
+import { fail } from './to-failure.ts';
+
+/** What the programs in jobs/stages write into result.json, reduced to what the workflow keeps. Unknown fields pass by. */
+
+const file = z.object({ path: z.string(), size: z.number().int(), sha256: z.string() });
+
+const prepare = z
+  .looseObject({
+    preflight: z.looseObject({ gpuName: z.string().nullable() }),
+    base: z.looseObject({ totalBytes: z.number(), files: z.array(file) }),
+  })
+  .transform(({ preflight, base }) => ({
+    gpuName: preflight.gpuName,
+    totalBytes: base.totalBytes,
+    files: base.files.length,
+  }));
+
+const ablate = z
+  .looseObject({
+    trialsCompleted: z.number().int(),
+    chosen: z.looseObject({
+      index: z.number().int(),
+      kl: z.number(),
+      projection: z.number(),
+      baseProjection: z.number(),
+      strength: z.number(),
+    }),
+    adapter: z.looseObject({ digest: z.string() }),
+  })
+  .transform(({ trialsCompleted, chosen, adapter }) => ({
+    trialsCompleted,
+    chosen: {
+      index: chosen.index,
+      kl: chosen.kl,
+      projection: chosen.projection,
+      baseProjection: chosen.baseProjection,
+      strength: chosen.strength,
+    },
+    adapterDigest: adapter.digest,
+  }));
+
+const merge = z
+  .looseObject({ shards: z.number().int(), changedTensors: z.array(z.string()), totalBytes: z.number() })
+  .transform(({ shards, changedTensors, totalBytes }) => ({
+    shards,
+    changedTensors: changedTensors.length,
+    totalBytes,
+  }));
+
+const quantize = z
+  .looseObject({ format: z.string(), bits: z.number().int(), groupSize: z.number().int(), releaseBytes: z.number() })
+  .transform(({ format, bits, groupSize, releaseBytes }) => ({ format, bits, groupSize, releaseBytes }));
+
+const verify = z
+  .looseObject({
+    answers: z.array(z.object({ prompt: z.string(), answer: z.string() })),
+    kl: z.number().nullable(),
+    manifest: z.object({ files: z.array(file.extend({ gitBlobSha1: z.string() })), digest: z.string() }),
+    madeOn: z.string(),
+  })
+  .transform(({ answers, kl, manifest, madeOn }) => ({ answers, kl, manifest, madeOn }));
+
+const publish = z
+  .looseObject({ commit: z.string(), uploadedBytes: z.number(), files: z.number().int() })
+  .transform(({ commit, uploadedBytes, files }) => ({ commit, uploadedBytes, files }));
+
+const SCHEMAS = { prepare, ablate, merge, quantize, verify, publish } satisfies {
+  [S in PodJobStage]: z.ZodType<JobResults[S]>;
+};
+
+/** Parses a job's result.json. A shape this worker does not know is a protocol fault, not something to retry. */
+export function toJobResult(stage: PodJobStage, result: unknown): JobResults[PodJobStage] {
+  const parsed = SCHEMAS[stage].safeParse(result);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw fail('JobFailed', `the result of ${stage} has an unknown shape: ${issues.join('; ')}`);
+}

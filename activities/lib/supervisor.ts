@@ -1,0 +1,76 @@
+import { supervisorLineSchema, type JobStartRequest, type SupervisorLine } from '../../contract/job-protocol.ts';
+import { SshError } from '../../services/ssh/errors.ts';
+import type { ExecResult, SshTarget } from '../../services/ssh/port.ts';
+import type { ActivityDependencies } from '../dependencies.ts';
+import { fail } from './to-failure.ts';
+
+/** Product paths on a pod come from ANNEAL_WORKSPACE; SSH sessions on real pods do not see it, hence the default. */
+export const POD_ROOT = '"${ANNEAL_WORKSPACE:-/workspace}/anneal"';
+
+const EXEC_TIMEOUT_MS = 60_000;
+const SHIP_TIMEOUT_MS = 120_000;
+
+type Dependencies = Pick<ActivityDependencies, 'ssh' | 'jobCode'>;
+
+/** A shell command that runs the supervisor of the given code version. */
+export const supervisorCommand = (codeDigest: string, args: string): string =>
+  `cd ${POD_ROOT}/code/${codeDigest} && exec python3 -m anneal_job ${args}`;
+
+/** Puts the job code onto the pod unless this version is there. Atomic by rename, so a cut transfer leaves nothing half. */
+export async function shipCode({ ssh, jobCode }: Dependencies, target: SshTarget): Promise<string> {
+  const { digest, archive } = await jobCode();
+  const there = await ssh.exec(target, `test -d ${POD_ROOT}/code/${digest}`, { timeoutMs: EXEC_TIMEOUT_MS });
+  if (there.exitCode === 0) return digest;
+  const unpack =
+    `set -e; root=${POD_ROOT}/code; mkdir -p "$root"; tmp=$(mktemp -d "$root/.new-XXXXXX"); ` +
+    `tar -xf - -C "$tmp"; mv "$tmp" "$root/${digest}" 2>/dev/null || test -d "$root/${digest}"`;
+  const result = await ssh.exec(target, unpack, { stdin: archive, timeoutMs: SHIP_TIMEOUT_MS });
+  if (result.exitCode !== 0)
+    throw new SshError(`unpacking the job code failed: ${tail(result.stderr)}`, 'remote', result.exitCode);
+  return digest;
+}
+
+/** Runs one supervisor command that answers with a single line. Its `error` line becomes a failure. */
+export async function supervise(
+  { ssh }: Dependencies,
+  target: SshTarget,
+  codeDigest: string,
+  args: string,
+  stdin?: JobStartRequest,
+): Promise<{ line: SupervisorLine; hostKey: ExecResult['hostKey'] }> {
+  const result = await ssh.exec(target, supervisorCommand(codeDigest, args), {
+    timeoutMs: EXEC_TIMEOUT_MS,
+    ...(stdin ? { stdin: JSON.stringify(stdin) } : {}),
+  });
+  const line = result.stdout.split('\n').find((text) => text.trim() !== '');
+  if (line === undefined) {
+    throw new SshError(
+      `the supervisor said nothing (exit ${result.exitCode ?? result.signal ?? '?'}): ${tail(result.stderr)}`,
+      'remote',
+      result.exitCode,
+    );
+  }
+  const parsed = parseLine(line);
+  if (parsed.type === 'error')
+    throw fail('JobFailed', `supervisor: ${parsed.message}`, {
+      class: parsed.code,
+      message: parsed.message,
+      advice: '',
+    });
+  return { line: parsed, hostKey: result.hostKey };
+}
+
+/** One JSON line of the supervisor; an unreadable one means another protocol version than this worker speaks. */
+export function parseLine(text: string): SupervisorLine {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw fail('JobFailed', `the supervisor's output is not JSON: ${tail(text)}`);
+  }
+  const parsed = supervisorLineSchema.safeParse(value);
+  if (!parsed.success) throw fail('JobFailed', `the supervisor speaks another protocol version: ${tail(text)}`);
+  return parsed.data;
+}
+
+const tail = (text: string): string => text.trim().slice(-500);

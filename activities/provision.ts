@@ -1,0 +1,228 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { log, sleep } from '@temporalio/activity';
+import type { PodRequestInput, ProvisionActivities } from '../contract/activities.ts';
+import type { LadderRung, PodLease, ReadyPod } from '../contract/stages.ts';
+import { runningDiskRate } from '../domain/disk-prices.ts';
+import { addUsd } from '../domain/money.ts';
+import { POD_START_COMMAND, POD_WORKSPACE, podEnv } from '../domain/pod-start.ts';
+import { RunPodError } from '../services/runpod/errors.ts';
+import type { GpuOffer, Pod, PodRequest } from '../services/runpod/port.ts';
+import { SshError } from '../services/ssh/errors.ts';
+import type { ActivityDependencies } from './dependencies.ts';
+import { heartbeating } from './lib/heartbeat.ts';
+import { poll } from './lib/poll.ts';
+import { shipCode, supervise } from './lib/supervisor.ts';
+import { fail } from './lib/to-failure.ts';
+
+type Dependencies = Pick<ActivityDependencies, 'pods' | 'ssh' | 'registry' | 'settings' | 'jobCode'>;
+
+/** Below every start-to-close timeout: an unanswered create becomes `CreateUncertain` while the activity still lives. */
+const CREATE_DEADLINE_MS = 60_000;
+const CAPACITY_POLL_MS = 15_000;
+const SETTLE_POLL_MS = 2_000;
+const BOOT_POLL_MS = 1_000;
+const GONE_POLL_MS = 1_000;
+const GONE: readonly Pod['desiredStatus'][] = ['TERMINATED', 'DEAD'];
+
+export const createProvisionActivities = (deps: Dependencies): ProvisionActivities => ({
+  async expectHolding({ run, kind, name, hardDeadlineMs }) {
+    const { runId, workflowId, specHash } = run;
+    // Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold.
+    const bound = Date.now() + 7 * 86_400_000;
+    const hardDeadline = new Date(Math.min(hardDeadlineMs, bound)).toISOString();
+    await deps.registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline });
+  },
+  createPod: (input) => createPod(deps, input),
+  async settlePod({ run, podName, quietPeriodMs }) {
+    const found = await poll(() => adopt(deps, podName, run.specHash), {
+      everyMs: SETTLE_POLL_MS,
+      deadlineMs: quietPeriodMs,
+    });
+    return found ?? null;
+  },
+  waitForPod: ({ lease, bootDeadlineMs }) => waitForPod(deps, lease, bootDeadlineMs),
+  releasePods: ({ podNames, knownIds }) => releasePods(deps, podNames, knownIds),
+});
+
+/** Walks the ladder until something can be had or the wait limit is over. A create with a clear "no" goes to the next rung. */
+async function createPod(deps: Dependencies, input: PodRequestInput): ReturnType<ProvisionActivities['createPod']> {
+  const end = Date.now() + input.capacityWaitMs;
+  for (;;) {
+    const tried: string[] = [];
+    const offers = await readOffers(deps, input);
+    for (const rung of input.plan.ladder) {
+      const offer = offers.find((row) => row.gpuTypeId === rung.gpuTypeId && row.cloud === rung.cloud);
+      const reason = whyNotNow(offer, input);
+      const outcome = reason ?? (await createOn(deps, input, rung));
+      if (typeof outcome !== 'string') return { kind: 'created', lease: { ...toLease(outcome), tried } };
+      tried.push(`${rung.gpuTypeId} (${rung.cloud}): ${outcome}`);
+    }
+    if (Date.now() >= end) return { kind: 'noCapacity', tried };
+    await heartbeating(() => sleep(Math.min(CAPACITY_POLL_MS, Math.max(0, end - Date.now()))), { waitingFor: tried });
+  }
+}
+
+/** A catalogue that cannot be read now is read again at the next round; nothing has been sent yet. */
+async function readOffers({ pods }: Dependencies, { plan }: PodRequestInput): Promise<GpuOffer[]> {
+  try {
+    return await heartbeating(() => pods.listOffers([...new Set(plan.ladder.map((rung) => rung.cloud))]));
+  } catch (error) {
+    if (!(error instanceof RunPodError) || error.kind === 'refused') throw error;
+    log.warn('the GPU catalogue could not be read', { error: error.message });
+    return [];
+  }
+}
+
+function whyNotNow(offer: GpuOffer | undefined, { maxPricePerHour }: PodRequestInput): string | undefined {
+  if (!offer) return 'not in the catalogue now';
+  if (offer.stock === 'None') return 'no stock';
+  if (maxPricePerHour !== null && offer.pricePerHour > maxPricePerHour) return 'above the price cap now';
+  return undefined;
+}
+
+async function createOn(deps: Dependencies, input: PodRequestInput, rung: LadderRung): Promise<Pod | string> {
+  const request = podRequest(deps, input, rung);
+  const outcome = await heartbeating(() => deps.pods.createPod(request, { deadlineMs: CREATE_DEADLINE_MS }));
+  return outcome.kind === 'created' ? outcome.pod : 'no instance available';
+}
+
+function podRequest(
+  { ssh, settings }: Dependencies,
+  { podName, run, plan }: PodRequestInput,
+  rung: LadderRung,
+): PodRequest {
+  const { needs, podImage } = plan;
+  return {
+    name: podName,
+    image: podImage,
+    gpuTypeId: rung.gpuTypeId,
+    gpuCount: 1,
+    cloud: rung.cloud,
+    dataCenterId: rung.dataCenterId,
+    containerDiskGb: needs.containerDiskGb,
+    volumeGb: needs.volumeGb,
+    volumeMountPath: POD_WORKSPACE,
+    minMemoryGb: needs.hostMemoryGb,
+    ports: '22/tcp',
+    env: podEnv({
+      publicKeys: [ssh.publicKeyFor(podName), ...settings.operatorKeys],
+      bootValue: ssh.bootValueFor(podName),
+      specHash: run.specHash,
+    }),
+    startCommand: POD_START_COMMAND,
+  };
+}
+
+const toLease = (pod: Pod): Omit<PodLease, 'tried'> => ({
+  podId: pod.id,
+  podName: pod.name,
+  gpuTypeId: pod.gpuTypeId ?? 'unknown',
+  ratePerHour: addUsd(pod.costPerHour, runningDiskRate(pod.containerDiskGb, pod.volumeGb)),
+});
+
+/** The pod an unanswered create made, if it shows up. Twins of the same name are ended: one is enough to pay for. */
+async function adopt({ pods }: Dependencies, podName: string, specHash: string): Promise<PodLease | undefined> {
+  const named = (await pods.listPods()).filter((pod) => pod.name === podName && !GONE.includes(pod.desiredStatus));
+  const [ours, ...twins] = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] === specHash);
+  const strangers = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] !== specHash);
+  for (const pod of [...twins, ...strangers]) await pods.terminatePod(pod.id);
+  return ours && { ...toLease(ours), tried: [] };
+}
+
+async function waitForPod(deps: Dependencies, lease: PodLease, bootDeadlineMs: number): Promise<ReadyPod> {
+  await deps.registry.confirmHolding(lease.podName, lease.podId);
+  let seen = 'no container yet';
+  const ready = await poll(
+    async () => {
+      const pod = await deps.pods.getPod(lease.podId).catch(unlessRefused);
+      if (pod === undefined) return undefined;
+      if (pod === null || GONE.includes(pod.desiredStatus) || pod.desiredStatus === 'EXITED') {
+        throw fail('PodGone', `pod ${lease.podId} ended while it was booting`);
+      }
+      if (!pod.ssh) return undefined;
+      seen = `sshd at ${pod.ssh.host}:${pod.ssh.port} does not answer`;
+      return (await provesItself(deps, lease.podName, pod.ssh)) ? { ...lease, address: pod.ssh } : undefined;
+    },
+    { everyMs: BOOT_POLL_MS, deadlineMs: bootDeadlineMs, details: () => ({ seen }) },
+  );
+  if (!ready) throw fail('PodNotReady', `pod ${lease.podId} was not reachable within its boot deadline: ${seen}`);
+  return ready;
+}
+
+/** A read that fails for the moment is "do not know yet". */
+function unlessRefused(error: unknown): undefined {
+  if (error instanceof RunPodError && error.kind !== 'refused') return undefined;
+  throw error;
+}
+
+/**
+ * The pod returns HMAC(boot value, its host key): only the container we started knows the value, and the key is the one
+ * this very connection saw. It is pinned from here on; before that nothing secret is sent.
+ */
+async function provesItself(deps: Dependencies, podName: string, address: ReadyPod['address']): Promise<boolean> {
+  const target = { podName, address, pinnedHostKey: null };
+  try {
+    const code = await shipCode(deps, target);
+    const { line, hostKey } = await supervise(deps, target, code, 'prove');
+    if (line.type !== 'proof') throw fail('HostKeyMismatch', `pod ${podName} did not return a proof of identity`);
+    const expected = createHmac('sha256', deps.ssh.bootValueFor(podName))
+      .update(Buffer.from(hostKey.blob, 'base64'))
+      .digest('hex');
+    if (!sameText(line.macs[hostKey.algorithm] ?? '', expected)) {
+      throw fail(
+        'HostKeyMismatch',
+        `the host at ${address.host}:${address.port} could not prove that it is pod ${podName}`,
+      );
+    }
+    await deps.registry.pinHostKey(podName, hostKey);
+    return true;
+  } catch (error) {
+    // Ports are published before sshd listens, and sshd before the keys are in place.
+    if (error instanceof SshError && (error.kind === 'connection' || error.kind === 'authentication')) return false;
+    throw error;
+  }
+}
+
+const sameText = (a: string, b: string): boolean =>
+  a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
+
+/** Ends every pod with one of the names; returns once neither the list nor the ids know a living one. */
+async function releasePods(
+  deps: Dependencies,
+  podNames: string[],
+  knownIds: string[],
+): Promise<{ endedIds: string[] }> {
+  const ended = new Set<string>();
+  const living = async (): Promise<string[]> => {
+    const listed = (await deps.pods.listPods()).filter((pod) => podNames.includes(pod.name));
+    const asked = await Promise.all(knownIds.map((id) => deps.pods.getPod(id)));
+    const pods = [...listed, ...asked].filter((pod): pod is Pod => pod !== null && !GONE.includes(pod.desiredStatus));
+    return [...new Set(pods.map((pod) => pod.id))];
+  };
+  await poll(
+    async () => {
+      const ids = await living();
+      if (ids.length === 0) return true;
+      for (const id of ids) {
+        await deps.pods.terminatePod(id);
+        ended.add(id);
+      }
+      return undefined;
+    },
+    { everyMs: GONE_POLL_MS, deadlineMs: 240_000, details: () => ({ ended: [...ended] }) },
+  ).then((gone) => {
+    if (!gone) throw fail('ProviderUnavailable', `the provider still lists ${[...ended].join(', ')} after terminating`);
+  });
+  await forgetHoldings(deps, podNames);
+  return { endedIds: [...new Set([...knownIds, ...ended])] };
+}
+
+/** Postgres holds a copy; that it is away must not keep a run from ending. The sweep reconciles. */
+async function forgetHoldings({ registry }: Dependencies, names: string[]): Promise<void> {
+  const goneAt = new Date().toISOString();
+  for (const name of names) {
+    await registry.releaseHolding(name, goneAt).catch((error: unknown) => {
+      log.warn('a released holding could not be recorded', { name, error: String(error) });
+    });
+  }
+}

@@ -1,0 +1,204 @@
+import { CancellationScope, getExternalWorkflowHandle, log, sleep, workflowInfo } from '@temporalio/workflow';
+import type { EndpointRecord, EndpointRequest, RunRef } from '../contract/activities.ts';
+import { rentedName, stableEndpointName } from '../contract/names.ts';
+import type { DeployOutput, Plan, SmokeOutput, VerifyOutput, WarmupOutput } from '../contract/stages.ts';
+import { toMs } from '../domain/duration.ts';
+import { ZERO_USD } from '../domain/money.ts';
+import {
+  createEndpoint,
+  describeDeployment,
+  expectHolding,
+  findEndpoint,
+  releaseEndpoints,
+  restoreEndpoint,
+  settleEndpoint,
+  smokeEndpoint,
+  updateEndpoint,
+  warmEndpoint,
+} from './activity-proxies.ts';
+import { createIsUncertain, failure, toRunFailure } from './lib/failures.ts';
+import { StageBoard } from './lib/stage-board.ts';
+import { stageEdgeSignal } from './messages.ts';
+
+export interface DeployReleaseInput {
+  run: RunRef;
+  plan: Plan;
+  repo: string;
+  commit: string;
+  answers: VerifyOutput['answers'];
+  hardDeadlineMs: number;
+}
+
+export interface DeployReleaseResult {
+  deploy: DeployOutput;
+  warmup: WarmupOutput;
+  smoke: SmokeOutput;
+  /** True when the stable endpoint did not exist before. */
+  created: boolean;
+}
+
+/**
+ * Brings one published release to a model's stable endpoint: proven on a candidate first, then promoted and proven
+ * again; the former release comes back if that fails. One execution per model (`deploy/<name>`), so nobody races.
+ */
+export async function deployRelease(input: DeployReleaseInput): Promise<DeployReleaseResult> {
+  const deployment = new Deployment(input);
+  try {
+    const candidate = await deployment.stage('deploy', () => deployment.createCandidate());
+    await deployment.stage('warmup', () => deployment.warm(candidate));
+    await deployment.stage('smoke', () => deployment.prove(candidate));
+    return await deployment.promote();
+  } catch (error) {
+    throw toRunFailure(error);
+  } finally {
+    await CancellationScope.nonCancellable(() => deployment.cleanUp());
+  }
+}
+
+class Deployment {
+  private readonly input: DeployReleaseInput;
+  private readonly board: StageBoard;
+  private readonly candidateName: string;
+  private readonly stableName: string;
+  /** Endpoints and templates that must not outlive this workflow as things stand. */
+  private readonly doomedEndpoints = new Set<string>();
+  private readonly doomedTemplates = new Set<string>();
+  private unsettled = false;
+
+  constructor(input: DeployReleaseInput) {
+    this.input = input;
+    const { installation, release, spec } = input.plan;
+    this.candidateName = rentedName({ installation, name: spec.name, release, attempt: 1 });
+    this.stableName = stableEndpointName(installation, spec.name);
+    this.board = new StageBoard(
+      () => ZERO_USD,
+      (report) => {
+        const { parent } = workflowInfo();
+        if (!parent) return;
+        getExternalWorkflowHandle(parent.workflowId, parent.runId)
+          .signal(stageEdgeSignal, report)
+          .catch((error: unknown) => {
+            log.warn('the waiting run could not be told', { error: String(error) });
+          });
+      },
+    );
+  }
+
+  stage<T>(stage: 'deploy' | 'warmup' | 'smoke', work: () => Promise<T>): Promise<T> {
+    return this.board.run(stage, work);
+  }
+
+  async createCandidate(): Promise<EndpointRecord> {
+    this.doomedEndpoints.add(this.candidateName);
+    this.doomedTemplates.add(this.candidateName);
+    return this.create('candidate', this.candidateName);
+  }
+
+  warm({ endpointId }: EndpointRecord): Promise<WarmupOutput> {
+    const { serving, spec } = this.input.plan;
+    const deadlineMs = toMs(spec.serve?.warmupDeadline ?? '45m');
+    return warmEndpoint({ endpointId, deadlineMs, servedModelName: serving?.servedModelName ?? '' });
+  }
+
+  /** A rejected smoke test is a value of the activity; here it decides. */
+  async prove({ endpointId }: EndpointRecord): Promise<SmokeOutput> {
+    const { plan, answers } = this.input;
+    const { kind, output } = await smokeEndpoint({ endpointId, plan, answers });
+    if (kind === 'passed') return output;
+    const failed = output.checks.filter((check) => !check.passed);
+    throw failure(
+      'SmokeTestFailed',
+      `the endpoint failed ${failed.length} of ${output.checks.length} checks: ${failed.map((check) => `${check.name} (${check.detail})`).join('; ')}`,
+      output.checks,
+    );
+  }
+
+  async promote(): Promise<DeployReleaseResult> {
+    const existing = await findEndpoint({ endpointName: this.stableName });
+    const result = existing ? await this.replace(existing) : await this.createStable();
+    // The stable endpoint now uses this release's template.
+    this.doomedTemplates.delete(this.candidateName);
+    return result;
+  }
+
+  async cleanUp(): Promise<void> {
+    const { run, plan } = this.input;
+    const { cleanupBoundMs, quietPeriodMs } = plan.settings;
+    const names = { endpointNames: [...this.doomedEndpoints], templateNames: [...this.doomedTemplates] };
+    if (names.endpointNames.length === 0) return;
+    const end = (): Promise<{ endedIds: string[] }> =>
+      releaseEndpoints.executeWithOptions({ scheduleToCloseTimeout: cleanupBoundMs }, [{ run, ...names }]);
+    try {
+      const { endedIds } = await end();
+      if (this.unsettled && endedIds.length === 0) {
+        await sleep(quietPeriodMs, { summary: 'quiet period of an unanswered create' });
+        await end();
+      }
+    } catch (error) {
+      throw failure(
+        'CleanupIncomplete',
+        `the provider did not confirm that these endpoints are gone: ${names.endpointNames.join(', ')}`,
+        names,
+        error as Error,
+      );
+    }
+  }
+
+  private async createStable(): Promise<DeployReleaseResult> {
+    this.doomedEndpoints.add(this.stableName);
+    const stable = await this.create('stable', this.stableName);
+    const result = await this.proveAgain(stable, true);
+    this.doomedEndpoints.delete(this.stableName);
+    return result;
+  }
+
+  /** The live endpoint changes by read-modify-write; when the new release does not hold there, the old one returns. */
+  private async replace(existing: EndpointRecord): Promise<DeployReleaseResult> {
+    const { endpointId } = existing;
+    const { previousTemplateId } = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
+    try {
+      return await this.proveAgain(existing, false);
+    } catch (error) {
+      log.error('the promoted release did not hold; restoring the former one', { endpointId, previousTemplateId });
+      await CancellationScope.nonCancellable(() => restoreEndpoint({ endpointId, templateId: previousTemplateId }));
+      throw error;
+    }
+  }
+
+  private async proveAgain(stable: EndpointRecord, created: boolean): Promise<DeployReleaseResult> {
+    const warmup = await this.warm(stable);
+    const smoke = await this.prove(stable);
+    const deploy = await describeDeployment({ endpoint: stable, plan: this.input.plan });
+    return { deploy, warmup, smoke, created };
+  }
+
+  private request(role: EndpointRequest['role'], endpointName: string): EndpointRequest {
+    const { run, plan, repo, commit } = this.input;
+    return { run, endpointName, templateName: this.candidateName, plan, repo, commit, role };
+  }
+
+  /** At most one create; an unanswered one is adopted when it appears, and tried again only when it never does. */
+  private async create(role: EndpointRequest['role'], endpointName: string): Promise<EndpointRecord> {
+    const { run, plan, hardDeadlineMs } = this.input;
+    await expectHolding({ run, kind: 'endpoint', name: endpointName, hardDeadlineMs });
+    for (;;) {
+      this.unsettled = true;
+      try {
+        const record = await createEndpoint.executeWithOptions({ summary: endpointName }, [
+          this.request(role, endpointName),
+        ]);
+        this.unsettled = false;
+        return record;
+      } catch (error) {
+        if (!createIsUncertain(error)) {
+          this.unsettled = false;
+          throw error;
+        }
+        const { quietPeriodMs } = plan.settings;
+        const settled = await settleEndpoint({ endpointName, quietPeriodMs });
+        this.unsettled = false;
+        if (settled) return settled;
+      }
+    }
+  }
+}

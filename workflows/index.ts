@@ -1,0 +1,3 @@
+/** The bundle's entry: every workflow, by the name it is started with. */
+export { deployRelease } from './deploy-release.ts';
+export { modelPipeline } from './model-pipeline.ts';

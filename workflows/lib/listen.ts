@@ -1,0 +1,65 @@
+import { ApplicationFailure, log, setHandler, workflowInfo } from '@temporalio/workflow';
+import { fromUsd, toUsd } from '../../domain/money.ts';
+import { cancelOwnRun } from '../activity-proxies.ts';
+import * as messages from '../messages.ts';
+import { DESCRIPTIONS, type ApprovalStage } from '../messages.ts';
+import type { Run } from './run.ts';
+
+/** Registers every message of a run, each with the description that makes it a form in the Web UI. */
+export function listen(run: Run): void {
+  const describe = (name: keyof typeof DESCRIPTIONS): { description: string } => ({ description: DESCRIPTIONS[name] });
+  setHandler(messages.getProgressQuery, () => run.progress(), describe('getProgress'));
+  setHandler(messages.getPlanQuery, () => run.plan, describe('getPlan'));
+  setHandler(messages.getSpendQuery, () => run.lastSpend, describe('getSpend'));
+  setHandler(
+    messages.stageEdgeSignal,
+    (edge) => {
+      run.board.adopt(edge);
+    },
+    describe('stageEdge'),
+  );
+  setHandler(
+    messages.cancelRunSignal,
+    async (reason) => {
+      log.info('cancel requested', { reason });
+      const { workflowId, runId } = workflowInfo();
+      await cancelOwnRun({ workflowId, runId });
+    },
+    describe('cancelRun'),
+  );
+  setHandler(messages.extendBudgetUpdate, (usd) => extendBudget(run, usd), {
+    ...describe('extendBudget'),
+    validator: requirePositiveUsd,
+  });
+  setHandler(messages.approveUpdate, (stage, by, note) => approve(run, stage, by, note), {
+    ...describe('approve'),
+    validator: (stage, _by, _note) => {
+      requireApprovalStage(run, stage);
+    },
+  });
+}
+
+function extendBudget(run: Run, usd: number): { capUsd: number } {
+  const capUsd = toUsd(run.budget.extend(fromUsd(usd)));
+  run.setAttributes({ BudgetUsd: capUsd });
+  run.show();
+  return { capUsd };
+}
+
+function approve(run: Run, stage: ApprovalStage, by: string, note: string): { approved: ApprovalStage } {
+  log.info('approved', { stage, by, note });
+  run.approved.add(stage);
+  return { approved: stage };
+}
+
+function requirePositiveUsd(usd: number): void {
+  if (typeof usd !== 'number' || !(usd > 0) || usd > 100_000) {
+    throw ApplicationFailure.nonRetryable('extendBudget takes a positive amount in USD, for example 5', 'InvalidInput');
+  }
+}
+
+function requireApprovalStage(run: Run, stage: ApprovalStage): void {
+  if (!run.plan?.spec.approvals.includes(stage)) {
+    throw ApplicationFailure.nonRetryable(`this run does not wait for approval of "${stage}"`, 'InvalidInput');
+  }
+}

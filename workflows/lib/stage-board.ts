@@ -1,0 +1,72 @@
+import { CancellationScope, isCancellation, rootCause } from '@temporalio/workflow';
+import { STAGES, type Stage } from '../../contract/stage-names.ts';
+import type { StageReport, StageState } from '../../contract/stages.ts';
+import type { MicroUsd } from '../../contract/units.ts';
+import { subtractUsd, ZERO_USD } from '../../domain/money.ts';
+
+/** The stages of one run and how each stands: what the queries answer and the report prints. */
+export class StageBoard {
+  private readonly reports = new Map<Stage, StageReport>(
+    STAGES.map((stage) => [
+      stage,
+      { stage, state: 'pending', startedAtMs: null, endedAtMs: null, cost: ZERO_USD, note: '' },
+    ]),
+  );
+  private readonly onEdge: (report: StageReport, detail: unknown) => void;
+  private readonly spent: () => MicroUsd;
+
+  constructor(spent: () => MicroUsd, onEdge: (report: StageReport, detail: unknown) => void) {
+    this.spent = spent;
+    this.onEdge = onEdge;
+  }
+
+  list(): StageReport[] {
+    return [...this.reports.values()].map((report) => ({ ...report }));
+  }
+
+  current(): Stage | null {
+    return this.list().findLast((report) => report.state === 'running' || report.state === 'waiting')?.stage ?? null;
+  }
+
+  /** Runs a stage. A stage repeated on a second pod adds to its cost and keeps its first start. */
+  async run<T>(stage: Stage, work: () => Promise<T>, note: (output: T) => string = () => ''): Promise<T> {
+    const before = this.spent();
+    const report = this.edge(stage, 'running', { startedAtMs: Date.now() });
+    const end = (state: StageState, text: string, detail: unknown): void => {
+      const cost = (report.cost + subtractUsd(this.spent(), before)) as MicroUsd;
+      this.edge(stage, state, { endedAtMs: Date.now(), cost, note: text }, detail);
+    };
+    try {
+      const output = await work();
+      end('completed', note(output), output);
+      return output;
+    } catch (error) {
+      const cancelled = isCancellation(error) || CancellationScope.current().consideredCancelled;
+      end(cancelled ? 'cancelled' : 'failed', cancelled ? '' : (rootCause(error) ?? String(error)), null);
+      throw error;
+    }
+  }
+
+  skip(stage: Stage, note: string): void {
+    this.edge(stage, 'skipped', { note });
+  }
+
+  wait(stage: Stage, note: string): void {
+    this.edge(stage, 'waiting', { note });
+  }
+
+  /** Takes over an edge that a child workflow reports. */
+  adopt(report: StageReport): void {
+    this.edge(report.stage, report.state, report);
+  }
+
+  private edge(stage: Stage, state: StageState, change: Partial<StageReport>, detail: unknown = null): StageReport {
+    const report = this.reports.get(stage);
+    if (!report) throw new Error(`unknown stage ${stage}`);
+    const firstStart = report.startedAtMs;
+    Object.assign(report, change, { state });
+    if (firstStart !== null && state === 'running') report.startedAtMs = firstStart;
+    this.onEdge({ ...report }, detail);
+    return report;
+  }
+}

@@ -1,0 +1,198 @@
+import {
+  CancellationScope,
+  ChildWorkflowCancellationType,
+  executeChild,
+  isCancellation,
+  ParentClosePolicy,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import type { Json } from '../contract/json.ts';
+import { deployWorkflowId } from '../contract/names.ts';
+import type {
+  PipelineInput,
+  PipelineResult,
+  Plan,
+  PublishOutput,
+  SmokeOutput,
+  VerifyOutput,
+} from '../contract/stages.ts';
+import { reserveFor } from '../domain/budget.ts';
+import { fromUsd } from '../domain/money.ts';
+import { finishRun, planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
+import { deployRelease, type DeployReleaseResult } from './deploy-release.ts';
+import { buildRelease } from './lib/build-release.ts';
+import { failure, toRunFailure } from './lib/failures.ts';
+import { Run } from './lib/run.ts';
+import { servingRate } from './lib/serving-bound.ts';
+
+/**
+ * From a Hub id to a live, tested, registered endpoint. Completed means registered, or the last stage the spec asks for.
+ * Cancelled by Temporal's cancel or the `cancelRun` signal; every other end is Failed with a type of contract/failures.
+ * Whatever the end, nothing rented is left that nobody uses, or the type is CleanupIncomplete.
+ */
+export async function modelPipeline(input: PipelineInput): Promise<PipelineResult> {
+  const run = openRun(input);
+  return closing(run, async () => {
+    const plan = await run.stage(
+      'plan',
+      () => planThis(input),
+      ({ base }) => `${base.repo}@${base.commit.slice(0, 12)}`,
+    );
+    run.acceptPlan(plan);
+    await run.approval('provision');
+
+    const published = run.take('publish');
+    const verified = run.take('verify');
+    if (!published || !verified) await buildRelease(run);
+    if (!plan.spec.serve) return;
+
+    await run.approval('deploy');
+    const release = published ?? required(run.outputs.publish, 'publish');
+    const proof = verified ?? required(run.outputs.verify, 'verify');
+    const live = await deploy(run, plan, release, proof);
+    await register(run, plan, release, live);
+  });
+}
+
+/** Handlers exist before the first await, so that no early message is lost. The money is read leniently: plan parses. */
+function openRun({ spec, outputs }: PipelineInput): Run {
+  const raw = (spec ?? {}) as { name?: unknown; budget?: { capUsd?: unknown; warnAt?: unknown } };
+  const number = (value: unknown, otherwise: number): number => (typeof value === 'number' ? value : otherwise);
+  const name = typeof raw.name === 'string' ? raw.name : workflowInfo().workflowId;
+  return new Run(name, fromUsd(number(raw.budget?.capUsd, 0)), number(raw.budget?.warnAt, 0.8), outputs ?? {});
+}
+
+function planThis({ spec }: PipelineInput): Promise<Plan> {
+  const { workflowId, runId, runStartTime } = workflowInfo();
+  return planRun({ spec, workflowId, runId, startedAtMs: runStartTime.getTime() });
+}
+
+/** The child owns the model's endpoints. A deployment of the same model that is under way is waited for. */
+async function deploy(
+  run: Run,
+  plan: Plan,
+  { repo, commit }: PublishOutput,
+  { answers }: VerifyOutput,
+): Promise<DeployReleaseResult> {
+  const rate = servingRate(plan);
+  const meter = `serving/${plan.release}`;
+  run.budget.setReserve(
+    reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
+  );
+  const input = { run: run.ref, plan, repo, commit, answers, hardDeadlineMs: run.budget.exhaustedAtMs(rate) };
+  run.startMeter('serving', meter, rate);
+  try {
+    const end = await run.budget.race(
+      () => startDeploy(plan.spec.name, input),
+      () => Promise.resolve(),
+    );
+    if (end.kind === 'budgetReached') {
+      throw failure(
+        'BudgetExceeded',
+        'the cap was reached while the release was being deployed; it was taken down again',
+      );
+    }
+    const { deploy: deployed, warmup, smoke } = end.value;
+    Object.assign(run.outputs, { deploy: deployed, warmup, smoke });
+    run.setIds({ endpointId: deployed.endpointId });
+    return end.value;
+  } finally {
+    run.stopMeter('serving', meter);
+  }
+}
+
+async function startDeploy(name: string, input: Parameters<typeof deployRelease>[0]): Promise<DeployReleaseResult> {
+  for (;;) {
+    try {
+      return await executeChild(deployRelease, {
+        workflowId: deployWorkflowId(name),
+        args: [input],
+        parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+        cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      await sleep('30s', { summary: 'another deployment of this model is under way' });
+    }
+  }
+}
+
+async function register(run: Run, plan: Plan, release: PublishOutput, live: DeployReleaseResult): Promise<void> {
+  if (!plan.spec.register.enabled) {
+    run.board.skip('register', 'not asked for');
+    return;
+  }
+  const { deploy: deployed, smoke, created } = live;
+  try {
+    await run.stage(
+      'register',
+      () => registerModel(registration(run, plan, release, live, smoke)),
+      ({ modelId }) => modelId,
+    );
+  } catch (error) {
+    // A failed registration never undoes a working endpoint; a person who cancels does not want a new one.
+    if (isCancellation(error) && created) {
+      const names = { endpointNames: [deployed.endpointName], templateNames: [] };
+      await CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
+    }
+    throw error;
+  }
+}
+
+const registration = (
+  run: Run,
+  plan: Plan,
+  { repo, commit }: PublishOutput,
+  { deploy: deployed }: DeployReleaseResult,
+  smoke: SmokeOutput,
+): Parameters<typeof registerModel>[0] => ({
+  run: run.ref,
+  plan,
+  deploy: deployed,
+  publish: { repo, commit },
+  smoke,
+  spent: run.budget.spent(),
+  evaluation: { ablate: run.outputs.ablate ?? null, kl: run.outputs.verify?.kl ?? null } as unknown as Json,
+});
+
+/** Ends the run: the result or the failure people should see, and a last row in the ledger. */
+async function closing(run: Run, story: () => Promise<void>): Promise<PipelineResult> {
+  try {
+    await story();
+    await close(run, 'Completed');
+    return result(run);
+  } catch (error) {
+    await close(run, isCancellation(error) ? 'Cancelled' : 'Failed');
+    throw toRunFailure(error);
+  }
+}
+
+const result = (run: Run): PipelineResult => ({
+  name: run.requirePlan().spec.name,
+  release: run.requirePlan().release,
+  outputs: run.outputs,
+  spent: run.budget.spent(),
+  cap: run.budget.currentCap(),
+  overrun: run.budget.overrun(),
+  stages: run.board.list(),
+});
+
+/** How long a closing run waits for its copies in Postgres; they are copies, so it closes without them. */
+const COPIES_LIMIT_MS = 60_000;
+
+async function close(run: Run, state: string): Promise<void> {
+  if (!run.outputs.plan) return;
+  const end = { state, spent: run.budget.spent(), endedAtMs: Date.now(), outputs: run.outputs as unknown as Json };
+  await CancellationScope.nonCancellable(async () => {
+    run.copy(finishRun({ run: run.ref, ...end }));
+    await run.copiesWritten(COPIES_LIMIT_MS);
+  });
+}
+
+function required<T>(value: T | undefined, stage: string): T {
+  if (value === undefined)
+    throw failure('InvalidSpec', `serving needs the output of ${stage}, which this run does not make`);
+  return value;
+}
