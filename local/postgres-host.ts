@@ -22,7 +22,7 @@ async function main(): Promise<void> {
 
   // Installed before the server exists: a stop asked for during the start must not leave it behind.
   const stop = new Promise<void>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve as () => void);
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
   });
   await endLeftoverServer(dataDir);
   const cluster = await prepareCluster(dataDir, password);
@@ -32,14 +32,16 @@ async function main(): Promise<void> {
       resolve();
     }),
   );
-  await createDatabase(port, password);
-  process.stdout.write(`${JSON.stringify({ ready: true, port, serverPid: server.pid })}\n`);
-
-  const first = await Promise.race([stop.then(() => 'stop' as const), ended.then(() => 'ended' as const)]);
-  if (first === 'ended') throw new LocalError('postgres', 'The PostgreSQL server ended by itself');
-  // SIGINT is the fast shutdown: sessions are cut, data is written.
-  server.kill('SIGINT');
-  await ended;
+  try {
+    await createDatabase(port, password);
+    process.stdout.write(`${JSON.stringify({ ready: true, port, serverPid: server.pid })}\n`);
+    const first = await Promise.race([stop.then(() => 'stop' as const), ended.then(() => 'ended' as const)]);
+    if (first === 'ended') throw new LocalError('postgres', 'The PostgreSQL server ended by itself');
+  } finally {
+    // SIGINT is the fast shutdown: sessions are cut, data is written.
+    server.kill('SIGINT');
+    await ended;
+  }
 }
 
 async function createDatabase(port: number, password: string): Promise<void> {

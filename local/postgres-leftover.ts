@@ -2,9 +2,10 @@ import { readFile, rm, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { identify, isAlive } from './identity.ts';
-import { reasonOf } from './errors.ts';
+import { LocalError, reasonOf } from './errors.ts';
 
 const FAST_SHUTDOWN_MS = 10_000;
+const IMMEDIATE_SHUTDOWN_MS = 5_000;
 /** `postmaster.pid` gives whole seconds of the wall clock, written shortly after the start. */
 const START_TOLERANCE_S = 10;
 
@@ -21,6 +22,9 @@ export async function endLeftoverServer(dataDir: string): Promise<void> {
     signal(pid, 'SIGINT');
     const until = Date.now() + FAST_SHUTDOWN_MS;
     while (await isAlive(identity)) {
+      if (Date.now() > until + IMMEDIATE_SHUTDOWN_MS) {
+        throw new LocalError('postgres', `The earlier server (process ${String(pid)}) does not end; end it by hand.`);
+      }
       if (Date.now() > until) signal(pid, 'SIGQUIT');
       await delay(40);
     }

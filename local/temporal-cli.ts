@@ -22,12 +22,15 @@ export interface FindOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Where a built one is kept. */
+export const cachedTemporalCli = (cacheDir: string): string => join(cacheDir, `temporal-cli-${VERSION}`, 'temporal');
+
 type Found = { path: string } | { reason: string };
 
 /** Path of a working `temporal`: as set, on PATH, cached, downloaded by the SDK, or built with Go into the cache. */
 export async function findOrBuildTemporalCli(options: FindOptions): Promise<string> {
   const { env, cacheDir, signal } = options;
-  const cached = join(cacheDir, `temporal-cli-${VERSION}`, 'temporal');
+  const cached = cachedTemporalCli(cacheDir);
   const set = env['TEMPORAL_CLI_PATH'] ?? '';
   const onPath = findOnPath('temporal', env);
   const download = join(cacheDir, 'temporal-sdk-download');

@@ -36,14 +36,18 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `;
 
+/** Where a fetched one is kept. */
+export const cachedTestServer = (cacheDir: string): string =>
+  join(cacheDir, `temporal-test-server-${VERSION}`, 'temporal-test-server');
+
 type Found = { path: string } | { reason: string };
 
 /** Path of a working time-skipping server: as set, the SDK's download, or the Maven artifact behind a wrapper. */
 export async function findOrBuildTestServer(options: FindOptions): Promise<string> {
   const { env, cacheDir, signal, report } = options;
   const set = env['TEMPORAL_TEST_SERVER_PATH'] ?? '';
-  const target = join(cacheDir, `temporal-test-server-${VERSION}`);
-  const cached = join(target, 'temporal-test-server');
+  const cached = cachedTestServer(cacheDir);
+  const target = dirname(cached);
   const download = join(cacheDir, 'temporal-test-server-sdk');
   return firstThatWorks(
     COMPONENT,

@@ -1,13 +1,25 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, LocalError } from './errors.ts';
 import { writeFileAtomically } from './files.ts';
+import { endLeftoverServer } from './postgres-leftover.ts';
 import { endProcess, isAlive, type ProcessIdentity } from './processes.ts';
 import type { Report } from './report.ts';
 
-/** What runs as a process, in the order of starting; it ends in the reverse order. */
-export const PROCESSES = ['temporal', 'postgres', 'postgres-server', 'simulators', 'worker'] as const;
-export type WorldProcess = (typeof PROCESSES)[number];
+export type WorldProcess = 'temporal' | 'postgres' | 'postgres-server' | 'simulators' | 'worker';
+
+const GRACE_MS: Record<Exclude<WorldProcess, 'postgres-server'>, number> = {
+  temporal: 5_000,
+  postgres: 15_000,
+  simulators: 10_000,
+  worker: 20_000,
+};
+
+/**
+ * Who ends when; members of one step end together. The worker may still need all others; the PostgreSQL host ends its
+ * server.
+ */
+const ENDING: readonly (readonly (keyof typeof GRACE_MS)[])[] = [['worker'], ['simulators'], ['temporal', 'postgres']];
 
 /** `.anneal/world.json`: everything needed to end or use a world whose starter is gone. */
 export interface WorldRecord {
@@ -19,14 +31,6 @@ export interface WorldRecord {
   urls: Record<string, string>;
   env: Record<string, string>;
 }
-
-const GRACE_MS: Record<WorldProcess, number> = {
-  temporal: 5_000,
-  postgres: 15_000,
-  'postgres-server': 5_000,
-  simulators: 10_000,
-  worker: 20_000,
-};
 
 export const emptyRecord = (components: string[], ports: Record<string, number>): WorldRecord => ({
   version: 1,
@@ -85,13 +89,21 @@ export async function readRecord(stateDir: string): Promise<WorldRecord | undefi
 /** Ends every process of a record that still is the one that was started. */
 export async function endRecorded(stateDir: string, record: WorldRecord, report: Report): Promise<number> {
   let ended = 0;
-  for (const component of [...PROCESSES].reverse()) {
-    const ours = record.processes.filter((entry) => entry.component === component);
-    for (const { identity } of ours) {
-      if ((await endProcess(identity, { graceMs: GRACE_MS[component] })) === 'gone') continue;
-      ended += 1;
-      report({ component, message: 'ended', done: true });
-    }
+  for (const step of ENDING) {
+    const endings = step.flatMap((component) =>
+      record.processes
+        .filter((entry) => entry.component === component)
+        .map(async ({ identity }) => {
+          if ((await endProcess(identity, { graceMs: GRACE_MS[component] })) === 'gone') return;
+          ended += 1;
+          report({ component, message: 'ended', done: true });
+        }),
+    );
+    await Promise.all(endings);
+  }
+  // When its host was killed the server is still there, perhaps unrecorded: its data directory knows.
+  if (record.processes.some(({ component }) => component === 'postgres')) {
+    await endLeftoverServer(join(await realpath(stateDir), 'postgres'));
   }
   await writeRecord(stateDir, { ...record, complete: false, processes: [] });
   return ended;

@@ -63,7 +63,7 @@ export function storableJson(value: Json): Json {
 
 /** A JSON parameter. JSON `null` is stored as SQL null. */
 export function jsonParameter(sql: Sql, value: Json): postgres.Parameter | null {
-  return value === null ? null : sql.json(storableJson(value) as postgres.JSONValue);
+  return value === null ? null : sql.json(storableJson(value));
 }
 
 /** The server's clock as a column value. The driver takes a fragment there, though its types only know values. */

@@ -96,8 +96,9 @@ describe('the local world', () => {
     expect(anew.reused).toBe(false);
     expect(anew.env['ANNEAL_MASTER_KEY']).toBe(world.env['ANNEAL_MASTER_KEY']);
 
-    // The host, its server and Temporal; the server may have ended with its host.
-    expect(await downWorld(stateDir)).toBeGreaterThanOrEqual(2);
+    const server = (await readRecord(stateDir))?.processes.find(({ component }) => component === 'postgres-server');
+    expect(await downWorld(stateDir)).toBe(2);
+    expect(server && (await isAlive(server.identity))).toBe(false);
     expect(await downWorld(stateDir)).toBe(0);
     expect(await currentWorld(stateDir)).toBeUndefined();
   });
