@@ -73,13 +73,13 @@ export function fromHttpStatus(
 
 /** The request ended without an answer we can read. */
 export function fromTransportFailure(error: unknown, facts: CallFacts): RunPodError {
-  const name = error instanceof Error ? error.name : '';
+  // Read by shape: `instanceof` fails for errors of another realm, such as fetch's under a test runner.
+  const { name, cause } = (error ?? {}) as { name?: unknown; cause?: { code?: unknown } };
   const fields = { kind: unclear(facts), operation: facts.operation };
   if (name === 'TimeoutError' || name === 'AbortError') {
     return new RunPodError(compose(facts, 'no answer before the deadline'), { ...fields, code: 'Timeout' });
   }
-  const cause = error instanceof Error ? (error.cause as { code?: unknown } | undefined) : undefined;
-  if (error instanceof TypeError || cause?.code !== undefined) {
+  if (name === 'TypeError' || cause?.code !== undefined) {
     const reason = typeof cause?.code === 'string' ? ` (${cause.code})` : '';
     return new RunPodError(compose(facts, `connection failed${reason}`), { ...fields, code: 'Network' });
   }

@@ -1,0 +1,98 @@
+import type { Hono } from 'hono';
+import type { FaultRule } from '../faults.ts';
+import { findMarked, POD_MARK } from '../pod/processes.ts';
+import type { StockWord } from './catalogue.ts';
+import type { SimulatorContext } from './context.ts';
+import type { Bindings } from './http.ts';
+import type { PodFleet } from './pods.ts';
+import type { Autoscaler } from './serverless/autoscaler.ts';
+
+/** Mounts `/_sim/…`: scripting and looking inside. No key: the simulator listens on loopback only. */
+export function mountAdmin(
+  app: Hono<{ Bindings: Bindings }>,
+  context: SimulatorContext,
+  fleet: PodFleet,
+  scaler: Autoscaler,
+): void {
+  const { data } = context.store;
+
+  app.get('/_sim/faults', (c) => c.json(context.faults.list()));
+  app.post('/_sim/faults', async (c) => {
+    context.faults.add(await c.req.json<FaultRule>());
+    return c.json(context.faults.list());
+  });
+  app.delete('/_sim/faults', (c) => {
+    context.faults.clear();
+    return c.json([]);
+  });
+
+  app.get('/_sim/state', (c) => {
+    context.ledger.settle();
+    return c.json(describeState(context, fleet, scaler));
+  });
+  app.post('/_sim/pods/:id/take-away', async (c) => {
+    const id = c.req.param('id');
+    if (!fleet.get(id)) return c.json({ error: 'unknown pod' }, 404);
+    await fleet.takeAway(id, c.req.query('how') === 'exited' ? 'exited' : 'gone');
+    return c.json({ id });
+  });
+  app.post('/_sim/balance', async (c) => {
+    const { usd } = await c.req.json<{ usd: number }>();
+    context.ledger.settle();
+    data.balanceUsd = usd;
+    context.store.save();
+    return c.json({ usd });
+  });
+  app.post('/_sim/stock', async (c) => {
+    const { gpuTypeId, cloud, pool, stock } = await c.req.json<{
+      gpuTypeId?: string;
+      cloud?: string;
+      pool?: string;
+      stock: StockWord;
+    }>();
+    data.stock[pool ?? `${gpuTypeId ?? ''}/${cloud ?? 'SECURE'}`] = stock;
+    context.store.save();
+    return c.json(data.stock);
+  });
+}
+
+export interface SimulatorView {
+  pods: { id: string; name: string; desiredStatus: string; sshPort: number | null; processes: number[] }[];
+  endpoints: { id: string; name: string; workersMax: number }[];
+  templates: { id: string; name: string }[];
+  workers: {
+    id: string;
+    endpointId: string;
+    state: string;
+    crashes: number;
+    lastError: string | null;
+    log: string;
+    processes: number[];
+  }[];
+  /** `spentUsd` is the ledger's total. */
+  ledger: { balanceUsd: number; spentUsd: number; spendPerHourUsd: number; meters: Record<string, number> };
+}
+
+/** Everything that exists now, with the pids that belong to it. */
+export function describeState(context: SimulatorContext, fleet: PodFleet, scaler: Autoscaler): SimulatorView {
+  const { data } = context.store;
+  return {
+    pods: fleet.list().map(({ id, name, desiredStatus }) => {
+      const processes = findMarked(POD_MARK, id);
+      return { id, name, desiredStatus, sshPort: fleet.machine(id).sshPort, processes };
+    }),
+    endpoints: Object.values(data.endpoints).map(({ id, name, workersMax }) => ({ id, name, workersMax })),
+    templates: Object.values(data.templates).map(({ id, name }) => ({ id, name })),
+    workers: scaler.workers().map((worker) => {
+      const { id, endpointId, state, crashes, lastError } = worker;
+      const processes = findMarked(POD_MARK, id);
+      return { id, endpointId, state, crashes, lastError, log: worker.log(), processes };
+    }),
+    ledger: {
+      balanceUsd: data.balanceUsd,
+      spentUsd: data.spentUsd,
+      spendPerHourUsd: context.ledger.spendPerHour(),
+      meters: Object.fromEntries(Object.entries(data.meters).map(([id, { total }]) => [id, total])),
+    },
+  };
+}

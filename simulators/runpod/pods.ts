@@ -1,0 +1,257 @@
+import { join } from 'node:path';
+import { rmSync } from 'node:fs';
+import { startContainer, type Container } from '../pod/container.ts';
+import { DATA_CENTERS, DISK_PRICES, GPUS, HOURS_PER_MONTH } from './catalogue.ts';
+import { businessError, gpuStock, newId, noCapacity, type SimulatorContext } from './context.ts';
+import type { KeyValue, PodRecord } from './state.ts';
+
+export interface PodCreateInput {
+  name?: string | null;
+  imageName?: string | null;
+  templateId?: string | null;
+  cloudType?: 'ALL' | 'SECURE' | 'COMMUNITY' | null;
+  gpuTypeId?: string | null;
+  gpuTypeIdList?: string[] | null;
+  gpuCount?: number | null;
+  minMemoryInGb?: number | null;
+  dataCenterId?: string | null;
+  containerDiskInGb?: number | null;
+  volumeInGb?: number | null;
+  volumeMountPath?: string | null;
+  ports?: string | null;
+  env?: KeyValue[] | null;
+  dockerArgs?: string | null;
+}
+
+/** What a running container adds to its record. */
+interface Machine {
+  container: Container | null;
+  sshPort: number | null;
+  startedAt: number | null;
+}
+
+export interface PodFleet {
+  create(input: PodCreateInput): PodRecord;
+  stop(id: string): Promise<PodRecord>;
+  resume(id: string): PodRecord;
+  terminate(id: string): Promise<void>;
+  /** As terminate, but nobody asked for it. */
+  takeAway(id: string, how: 'gone' | 'exited'): Promise<void>;
+  get(id: string): PodRecord | null;
+  /** With `lagMs` the list shows who was there that long ago. */
+  list(lagMs?: number): PodRecord[];
+  machine(id: string): Readonly<Machine>;
+  byApiKey(key: string): PodRecord | undefined;
+  /** Boots what an earlier simulator left running. */
+  restart(): void;
+  close(): Promise<void>;
+}
+
+const meterOf = (id: string): string => `pod:${id}`;
+
+export function createPodFleet(context: SimulatorContext): PodFleet {
+  const { store, ledger, timers, delays } = context;
+  const { pods } = store.data;
+  const machines = new Map<string, Machine>();
+  /** Ended pods that a lagging list may still show. */
+  const graves: { pod: PodRecord; endedAt: number }[] = [];
+  const directoryOf = (id: string): string => join(context.stateDir, 'pods', id);
+
+  /** undefined once the pod is gone, stopped or booted anew: late timers then do nothing. */
+  const current = (machine: Machine, pod: PodRecord): PodRecord | undefined =>
+    machines.get(pod.id) === machine && pods[pod.id]?.desiredStatus === 'RUNNING' ? pods[pod.id] : undefined;
+
+  const boot = (pod: PodRecord, delayMs: number): void => {
+    const machine: Machine = { container: null, sshPort: null, startedAt: null };
+    machines.set(pod.id, machine);
+    ledger.set(meterOf(pod.id), runningRate(pod));
+    timers.after(delayMs, () => {
+      if (!current(machine, pod)) return;
+      const container = startContainer({
+        id: pod.id,
+        directory: directoryOf(pod.id),
+        host: context.host,
+        pythonBin: context.pythonBin,
+        world: context.world,
+        env: containerEnv(context, pod),
+        startCommand: pod.dockerArgs,
+      });
+      machine.container = container;
+      container.onExit(() => {
+        // PID 1 ended by itself: the platform starts the container again, for ever.
+        if (!current(machine, pod)) return;
+        void container.stop('disk').then(() => {
+          if (current(machine, pod)) boot(pod, delays.crashRestart);
+        });
+      });
+      timers.after(delays.podPorts, () => {
+        void container.booted.then((port) => {
+          if (port === null || !current(machine, pod)) return;
+          machine.sshPort = port;
+          machine.startedAt = Date.now();
+        });
+      });
+    });
+  };
+
+  const halt = async (id: string, wipe: 'disk' | 'all'): Promise<void> => {
+    const machine = machines.get(id);
+    machines.delete(id);
+    await machine?.container?.stop(wipe);
+    if (wipe === 'all') rmSync(directoryOf(id), { recursive: true, force: true });
+  };
+
+  const remove = async (id: string): Promise<void> => {
+    const pod = pods[id];
+    if (!pod) return;
+    delete pods[id];
+    ledger.stop(meterOf(id));
+    graves.push({ pod: { ...pod, desiredStatus: 'TERMINATED' }, endedAt: Date.now() });
+    store.save();
+    await halt(id, 'all');
+  };
+
+  const stop = async (id: string): Promise<PodRecord> => {
+    const pod = required(pods, id, 'pod not found to stop');
+    if (pod.desiredStatus === 'EXITED') return pod;
+    pod.desiredStatus = 'EXITED';
+    ledger.set(meterOf(id), (pod.volumeInGb * DISK_PRICES.volumeStopped) / HOURS_PER_MONTH);
+    store.save();
+    await halt(id, pod.volumeInGb > 0 ? 'disk' : 'all');
+    return pod;
+  };
+
+  return {
+    create(input) {
+      const pod = place(context, input);
+      pods[pod.id] = pod;
+      boot(pod, delays.podBoot);
+      store.save();
+      return pod;
+    },
+    stop,
+    resume(id) {
+      const pod = required(pods, id, 'pod not found to resume');
+      if (pod.desiredStatus === 'RUNNING') return pod;
+      if (gpuStock(context, pod.gpuTypeId, pod.cloud) === 'None') {
+        throw businessError('There are not enough free GPUs on the host machine to start this pod.');
+      }
+      pod.desiredStatus = 'RUNNING';
+      pod.lastStartedAt = Date.now();
+      boot(pod, delays.podBoot);
+      store.save();
+      return pod;
+    },
+    async terminate(id) {
+      required(pods, id, 'pod not found to terminate');
+      await remove(id);
+    },
+    takeAway: async (id, how) => {
+      if (how === 'gone') await remove(id);
+      else if (pods[id]) await stop(id);
+    },
+    get: (id) => pods[id] ?? null,
+    list(lagMs = 0) {
+      const asOf = Date.now() - lagMs;
+      const alive = Object.values(pods).filter((pod) => lagMs === 0 || pod.createdAt <= asOf);
+      const dead = graves.filter(({ pod, endedAt }) => lagMs > 0 && endedAt > asOf && pod.createdAt <= asOf);
+      return [...alive, ...dead.map(({ pod }): PodRecord => ({ ...pod, desiredStatus: 'RUNNING' }))];
+    },
+    machine: (id) => machines.get(id) ?? { container: null, sshPort: null, startedAt: null },
+    byApiKey: (key) => Object.values(pods).find(({ apiKey }) => apiKey === key),
+    restart() {
+      for (const pod of Object.values(pods)) if (pod.desiredStatus === 'RUNNING') boot(pod, delays.podBoot);
+    },
+    async close() {
+      await Promise.all([...machines.keys()].map((id) => halt(id, 'disk')));
+    },
+  };
+}
+
+function required(pods: Record<string, PodRecord>, id: string, message: string): PodRecord {
+  const pod = pods[id];
+  if (!pod) throw businessError(message);
+  return pod;
+}
+
+/** Finds a machine for the request; unknown types and wrong clouds look like missing stock, as on RunPod. */
+function place(context: SimulatorContext, input: PodCreateInput): PodRecord {
+  const { store, ledger } = context;
+  const template = input.templateId ? store.data.templates[input.templateId] : undefined;
+  const wanted = input.gpuTypeId ? [input.gpuTypeId] : (input.gpuTypeIdList ?? []);
+  const clouds =
+    input.cloudType === 'SECURE' || input.cloudType === 'COMMUNITY'
+      ? [input.cloudType]
+      : (['SECURE', 'COMMUNITY'] as const);
+  const gpuCount = input.gpuCount ?? 1;
+  const found = wanted
+    .flatMap((id) => clouds.map((cloud) => ({ gpu: GPUS.find((gpu) => gpu.id === id), cloud })))
+    .find(
+      ({ gpu, cloud }) =>
+        gpu &&
+        gpuStock(context, gpu.id, cloud) !== 'None' &&
+        gpuCount <= gpu.maxGpuCount &&
+        (input.minMemoryInGb ?? 0) <= gpu.hostMemoryGb * gpuCount,
+    );
+  if (!found?.gpu) throw noCapacity();
+  const { gpu, cloud } = found;
+  const costPerHr = ((cloud === 'SECURE' ? gpu.securePrice : gpu.communityPrice) ?? 0) * gpuCount;
+  ledger.settle();
+  if (store.data.balanceUsd < costPerHr) {
+    throw businessError(
+      'Your account balance is too low to rent a pod. Please add funds to your account.',
+      'INSUFFICIENT_BALANCE',
+    );
+  }
+  const now = Date.now();
+  return {
+    id: newId(),
+    name: input.name ?? '',
+    imageName: input.imageName ?? template?.imageName ?? '',
+    desiredStatus: 'RUNNING',
+    cloud,
+    gpuTypeId: gpu.id,
+    gpuCount,
+    costPerHr,
+    memoryInGb: gpu.hostMemoryGb * gpuCount,
+    vcpuCount: gpu.vcpu * gpuCount,
+    dataCenterId: input.dataCenterId || (DATA_CENTERS[0] ?? ''),
+    containerDiskInGb: input.containerDiskInGb ?? template?.containerDiskInGb ?? 0,
+    volumeInGb: input.volumeInGb ?? template?.volumeInGb ?? 0,
+    volumeMountPath: input.volumeMountPath ?? template?.volumeMountPath ?? '/workspace',
+    ports: input.ports ?? template?.ports ?? '',
+    env: [...(template?.env ?? []), ...(input.env ?? [])],
+    dockerArgs: input.dockerArgs ?? template?.dockerArgs ?? '',
+    templateId: input.templateId || null,
+    machineId: newId(),
+    apiKey: `rpa_${newId()}${newId()}`,
+    createdAt: now,
+    lastStartedAt: now,
+  };
+}
+
+function runningRate(pod: PodRecord): number {
+  const disks = pod.containerDiskInGb * DISK_PRICES.container + pod.volumeInGb * DISK_PRICES.volumeRunning;
+  return pod.costPerHr + disks / HOURS_PER_MONTH;
+}
+
+/** The pod's variables with secrets resolved, and what the platform injects. Visible to PID 1 only. */
+function containerEnv(context: SimulatorContext, pod: PodRecord): Record<string, string> {
+  return {
+    ...Object.fromEntries(pod.env.map(({ key, value }) => [key, resolveSecrets(context, value)])),
+    RUNPOD_POD_ID: pod.id,
+    RUNPOD_API_KEY: pod.apiKey,
+    RUNPOD_DC_ID: pod.dataCenterId,
+    RUNPOD_GPU_COUNT: String(pod.gpuCount),
+    RUNPOD_PUBLIC_IP: context.host,
+    // The Python SDK's own variable; inside a simulated pod the API is here.
+    RUNPOD_API_BASE_URL: context.url,
+  };
+}
+
+/** `{{ RUNPOD_SECRET_x }}` becomes the secret's value; an unknown one stays as written. */
+export function resolveSecrets({ store }: SimulatorContext, value: string): string {
+  return value.replace(/\{\{\s*RUNPOD_SECRET_([A-Za-z0-9_-]+)\s*\}\}/g, (text, name: string) => {
+    return Object.values(store.data.secrets).find((secret) => secret.name === name)?.value ?? text;
+  });
+}

@@ -1,0 +1,166 @@
+import type { SimulatorContext } from '../context.ts';
+import type { EndpointRecord, JobRecord } from '../state.ts';
+import { handleJob } from './handler.ts';
+import { type JobBook } from './job-book.ts';
+import { startWorker, type Worker } from './worker.ts';
+
+export interface WorkerCounts {
+  idle: number;
+  initializing: number;
+  ready: number;
+  running: number;
+  throttled: number;
+  unhealthy: number;
+}
+
+export interface Autoscaler {
+  /** Looks at once instead of at the next tick. */
+  wake(endpointId: string): void;
+  /** Settings were saved or the endpoint deleted: stale workers go, as in a rolling release. */
+  endpointChanged(endpointId: string): void;
+  /** Ends the work on a job; its record is the caller's to end. */
+  abort(job: JobRecord): void;
+  counts(endpointId: string): WorkerCounts;
+  workers(): readonly Worker[];
+  close(): Promise<void>;
+}
+
+const MAX_RETRIES = 3;
+
+export function createAutoscaler(context: SimulatorContext, book: JobBook): Autoscaler {
+  const { store, timers, delays } = context;
+  const { endpoints, templates } = store.data;
+  let workers: Worker[] = [];
+  const releases = new Map<string, string>();
+  const running = new Map<string, AbortController>();
+  const stopping = new Set<Promise<void>>();
+
+  const releaseOf = (endpoint: EndpointRecord): string => {
+    const known = releases.get(endpoint.id);
+    if (known !== undefined) return known;
+    const release = JSON.stringify([endpoint.gpuIds, endpoint.gpuCount, templates[endpoint.templateId]]);
+    releases.set(endpoint.id, release);
+    return release;
+  };
+  const of = (endpointId: string): Worker[] => workers.filter((worker) => worker.endpointId === endpointId);
+  const stop = (worker: Worker): void => {
+    workers = workers.filter((other) => other !== worker);
+    const done: Promise<void> = worker.stop().finally(() => stopping.delete(done));
+    stopping.add(done);
+  };
+
+  function look(endpoint: EndpointRecord): void {
+    const release = releaseOf(endpoint);
+    const queued = book.of(endpoint.id, 'IN_QUEUE');
+    for (const worker of of(endpoint.id)) {
+      if (worker.release !== release && worker.running === 0) stop(worker);
+      else worker.retryStock();
+    }
+    const wanted = desiredWorkers(endpoint, queued, book.of(endpoint.id, 'IN_PROGRESS').length, of(endpoint.id).length);
+    while (of(endpoint.id).length < wanted) {
+      workers.push(
+        startWorker(context, endpoint, release, () => {
+          requeueOf(endpoint.id);
+        }),
+      );
+    }
+    for (const worker of of(endpoint.id)) {
+      const live = of(endpoint.id).length;
+      const resting = worker.running === 0;
+      const rested = worker.state === 'ready' && Date.now() - worker.idleSince > endpoint.idleTimeout * 1000;
+      const unneeded = worker.state !== 'ready' && queued.length === 0;
+      if (resting && (live > endpoint.workersMax || (live > endpoint.workersMin && (rested || unneeded)))) stop(worker);
+    }
+    for (const job of queued) {
+      const free = of(endpoint.id).find(
+        ({ state, running: busy, concurrency }) => state === 'ready' && busy < concurrency,
+      );
+      if (!free) return;
+      void work(job, free, endpoint);
+    }
+  }
+
+  /** Jobs whose worker crashed are abandoned by their own fetch; nothing else to do but look again. */
+  const requeueOf = (endpointId: string): void => {
+    timers.after(0, () => {
+      wake(endpointId);
+    });
+  };
+
+  async function work(job: JobRecord, worker: Worker, endpoint: EndpointRecord): Promise<void> {
+    const { engineUrl } = worker;
+    if (engineUrl === null) return;
+    const abort = new AbortController();
+    running.set(job.id, abort);
+    worker.running += 1;
+    book.begin(job, worker.id);
+    const forget = timers.after(job.executionTimeoutMs, () => {
+      book.end(job, 'TIMED_OUT', null, 'job timed out');
+      abort.abort();
+    });
+    const push = (chunk: string) => {
+      book.push(job, chunk);
+    };
+    const result = await handleJob(job, engineUrl, worker.servedName, push, abort.signal);
+    forget();
+    running.delete(job.id);
+    worker.running -= 1;
+    worker.idleSince = Date.now();
+    if (result.kind === 'output') book.end(job, 'COMPLETED', result.output, null);
+    else if (job.status === 'IN_PROGRESS') {
+      if (job.retries < MAX_RETRIES) book.requeue(job);
+      else book.end(job, 'FAILED', null, `worker exited: ${result.message}`);
+    }
+    wake(endpoint.id);
+  }
+
+  function wake(endpointId: string): void {
+    const endpoint = endpoints[endpointId];
+    if (endpoint) look(endpoint);
+    else for (const worker of of(endpointId)) stop(worker);
+  }
+
+  timers.every(delays.scaleTick, () => {
+    for (const job of book.expire()) running.get(job.id)?.abort();
+    for (const id of new Set([...Object.keys(endpoints), ...workers.map(({ endpointId }) => endpointId)])) wake(id);
+  });
+
+  return {
+    wake,
+    endpointChanged(endpointId) {
+      releases.delete(endpointId);
+      wake(endpointId);
+    },
+    abort: (job) => running.get(job.id)?.abort(),
+    counts(endpointId) {
+      const mine = of(endpointId);
+      const count = (test: (worker: Worker) => boolean) => mine.filter(test).length;
+      return {
+        idle: count(({ state, running: busy }) => state === 'ready' && busy === 0),
+        initializing: count(({ state }) => state === 'initializing'),
+        ready: count(({ state }) => state === 'ready'),
+        running: count(({ state, running: busy }) => state === 'ready' && busy > 0),
+        throttled: count(({ state }) => state === 'throttled'),
+        unhealthy: count(({ state }) => state === 'unhealthy'),
+      };
+    },
+    workers: () => workers,
+    async close() {
+      for (const worker of workers) stop(worker);
+      await Promise.all(stopping);
+    },
+  };
+}
+
+/** REQUEST_COUNT: one worker per `scalerValue` requests. QUEUE_DELAY: one more while a job waits longer than that. */
+function desiredWorkers(endpoint: EndpointRecord, queued: JobRecord[], inProgress: number, live: number): number {
+  let wanted = endpoint.workersMin;
+  if (endpoint.scalerType === 'REQUEST_COUNT') {
+    wanted = Math.max(wanted, Math.ceil((queued.length + inProgress) / endpoint.scalerValue));
+  } else if (queued.length > 0) {
+    const longest = Math.max(...queued.map(({ createdAt }) => Date.now() - createdAt));
+    // Each further worker needs its own stretch of waiting, else one slow start would call for all of them.
+    wanted = Math.max(wanted, live, 1 + Math.floor(longest / (Math.max(endpoint.scalerValue, 1) * 1000)));
+  }
+  return Math.min(wanted, endpoint.workersMax);
+}

@@ -1,0 +1,151 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { killMarked, POD_MARK } from '../../pod/processes.ts';
+import { POOL_PRICE_PER_SECOND } from '../catalogue.ts';
+import { newId, poolStock, type SimulatorContext } from '../context.ts';
+import { resolveSecrets } from '../pods.ts';
+import type { EndpointRecord } from '../state.ts';
+import { startEngine, untilHealthy } from './engine.ts';
+import { downloadModel } from './model-files.ts';
+
+export type WorkerState = 'throttled' | 'initializing' | 'ready' | 'unhealthy' | 'stopped';
+
+export interface Worker {
+  readonly id: string;
+  readonly endpointId: string;
+  /** What was deployed when it started; another one makes the worker stale. */
+  readonly release: string;
+  readonly concurrency: number;
+  readonly servedName: string;
+  state: WorkerState;
+  crashes: number;
+  engineUrl: string | null;
+  /** Jobs it is working on. */
+  running: number;
+  idleSince: number;
+  lastError: string | null;
+  /** Last lines of its engine's output. */
+  log(): string;
+  /** A throttled worker looks again for a machine. */
+  retryStock(): void;
+  stop(): Promise<void>;
+}
+
+/** Seconds a worker may take to become ready when RUNPOD_INIT_TIMEOUT does not say [D]. */
+const DEFAULT_INIT_TIMEOUT_S = 420;
+
+/** One serverless worker: waits for a machine, downloads the model from the Hub, runs the engine, restarts it on a crash. */
+export function startWorker(
+  context: SimulatorContext,
+  endpoint: EndpointRecord,
+  release: string,
+  onCrash: () => void,
+): Worker {
+  const { store, ledger, timers, delays } = context;
+  const id = newId();
+  const directory = join(context.stateDir, 'workers', id);
+  const logFile = join(directory, 'engine.log');
+  const meter = `worker:${id}`;
+  const template = store.data.templates[endpoint.templateId];
+  const env = Object.fromEntries(
+    (template?.env ?? []).map(({ key, value }) => [key, resolveSecrets(context, value)]),
+  ) as Partial<Record<string, string>>;
+  const aborted = new AbortController();
+
+  const worker: Worker = {
+    id,
+    endpointId: endpoint.id,
+    release,
+    concurrency: Number(env['MAX_CONCURRENCY'] ?? 30),
+    servedName: env['OPENAI_SERVED_MODEL_NAME_OVERRIDE'] ?? env['MODEL_NAME'] ?? '',
+    state: 'throttled',
+    crashes: 0,
+    engineUrl: null,
+    running: 0,
+    idleSince: Date.now(),
+    lastError: null,
+    log: () => (existsSync(logFile) ? readFileSync(logFile, 'utf8').slice(-4000) : ''),
+    retryStock: findMachine,
+    async stop() {
+      if (worker.state === 'stopped') return;
+      worker.state = 'stopped';
+      worker.engineUrl = null;
+      ledger.stop(meter);
+      aborted.abort();
+      await killMarked(POD_MARK, id);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+  const stopped = (): boolean => worker.state === 'stopped';
+
+  function findMachine(): void {
+    if (worker.state !== 'throttled') return;
+    const pool = endpoint.gpuIds
+      .split(',')
+      .map((part) => part.trim())
+      .find((part) => part !== '' && !part.startsWith('-') && poolStock(context, part) !== 'None');
+    if (pool === undefined) return;
+    worker.state = 'initializing';
+    timers.after(delays.coldStart, () => void run(pool));
+  }
+
+  async function run(pool: string): Promise<void> {
+    if (stopped()) return;
+    try {
+      // Billed from the start of the container, model download and load included.
+      ledger.set(meter, (POOL_PRICE_PER_SECOND[pool] ?? 0) * 3600 * endpoint.gpuCount);
+      await timers.sleep(delays.modelLoad);
+      const engine = await load();
+      if (stopped()) return;
+      worker.engineUrl = engine.url;
+      worker.state = 'ready';
+      worker.idleSince = Date.now();
+      store.save();
+      const how = await engine.exited;
+      throw new Error(`the engine ended (${how})`);
+    } catch (error) {
+      await crash(error, pool);
+    }
+  }
+
+  async function load() {
+    const modelDir = join(directory, 'model');
+    mkdirSync(directory, { recursive: true });
+    const repo = env['MODEL_NAME'];
+    if (!repo) throw new Error('MODEL_NAME is not set');
+    if (!existsSync(modelDir)) {
+      const revision = env['MODEL_REVISION'] ?? 'main';
+      const source = { hubUrl: context.hubUrl, repo, revision, token: env['HF_TOKEN'] ?? null };
+      const partial = `${modelDir}.partial`;
+      rmSync(partial, { recursive: true, force: true });
+      await downloadModel(source, partial, aborted.signal);
+      renameSync(partial, modelDir);
+    }
+    const values = {
+      model: modelDir,
+      name: worker.servedName,
+      maxModelLen: env['MAX_MODEL_LEN'],
+      chatTemplateKwargs: env['DEFAULT_CHAT_TEMPLATE_KWARGS'],
+    };
+    const engine = await startEngine(context, id, values, logFile);
+    const limitMs = Number(env['RUNPOD_INIT_TIMEOUT'] ?? DEFAULT_INIT_TIMEOUT_S) * 1000;
+    await untilHealthy(engine, limitMs, aborted.signal);
+    return engine;
+  }
+
+  async function crash(error: unknown, pool: string): Promise<void> {
+    if (stopped()) return;
+    worker.lastError = error instanceof Error ? error.message : String(error);
+    worker.state = 'unhealthy';
+    worker.engineUrl = null;
+    worker.crashes += 1;
+    ledger.stop(meter);
+    onCrash();
+    await killMarked(POD_MARK, id);
+    // The platform tries for ever, at growing intervals.
+    timers.after(delays.crashRestart * Math.min(worker.crashes, 5), () => void run(pool));
+  }
+
+  findMachine();
+  return worker;
+}

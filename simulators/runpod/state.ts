@@ -1,0 +1,164 @@
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { StockWord } from './catalogue.ts';
+
+export type PodStatus = 'RUNNING' | 'EXITED' | 'TERMINATED';
+export interface KeyValue {
+  key: string;
+  value: string;
+}
+
+export interface PodRecord {
+  id: string;
+  name: string;
+  imageName: string;
+  desiredStatus: PodStatus;
+  cloud: 'SECURE' | 'COMMUNITY';
+  gpuTypeId: string;
+  gpuCount: number;
+  costPerHr: number;
+  memoryInGb: number;
+  vcpuCount: number;
+  dataCenterId: string;
+  containerDiskInGb: number;
+  volumeInGb: number;
+  volumeMountPath: string;
+  ports: string;
+  env: KeyValue[];
+  dockerArgs: string;
+  templateId: string | null;
+  machineId: string;
+  /** Pod-scoped key, injected as RUNPOD_API_KEY. */
+  apiKey: string;
+  createdAt: number;
+  lastStartedAt: number;
+}
+
+export interface TemplateRecord {
+  id: string;
+  name: string;
+  imageName: string;
+  dockerArgs: string;
+  containerDiskInGb: number;
+  volumeInGb: number;
+  volumeMountPath: string;
+  ports: string;
+  env: KeyValue[];
+  isServerless: boolean;
+  isPublic: boolean;
+  readme: string;
+}
+
+export interface EndpointRecord {
+  id: string;
+  name: string;
+  templateId: string;
+  gpuIds: string;
+  gpuCount: number;
+  idleTimeout: number;
+  locations: string;
+  networkVolumeId: string;
+  networkVolumeIds: string[];
+  scalerType: string;
+  scalerValue: number;
+  type: string;
+  workersMin: number;
+  workersMax: number;
+  allowedCudaVersions: string;
+  minCudaVersion: string;
+  executionTimeoutMs: number;
+  flashBootType: string;
+  version: number;
+  createdAt: number;
+}
+
+export type JobStatus = 'IN_QUEUE' | 'IN_PROGRESS' | 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'TIMED_OUT';
+export interface JobRecord {
+  id: string;
+  endpointId: string;
+  status: JobStatus;
+  input: Record<string, unknown>;
+  output: unknown;
+  error: string | null;
+  /** Chunks not yet drained by /stream. */
+  chunks: unknown[];
+  workerId: string | null;
+  createdAt: number;
+  startedAt: number | null;
+  endedAt: number | null;
+  executionTimeoutMs: number;
+  ttlMs: number;
+  /** How long after its end the job can still be read. */
+  retentionMs: number;
+  retries: number;
+}
+
+export interface Meter {
+  /** USD per hour. */
+  rate: number;
+  /** Until when this meter has been charged. */
+  chargedUntil: number;
+  /** USD so far. */
+  total: number;
+  open: boolean;
+}
+
+export interface SecretRecord {
+  id: string;
+  name: string;
+  value: string;
+  description: string;
+}
+
+export interface SimulatorData {
+  balanceUsd: number;
+  spentUsd: number;
+  pubKey: string;
+  pods: Record<string, PodRecord>;
+  templates: Record<string, TemplateRecord>;
+  endpoints: Record<string, EndpointRecord>;
+  jobs: Record<string, JobRecord>;
+  secrets: Record<string, SecretRecord>;
+  meters: Record<string, Meter>;
+  /** `<gpuTypeId>/<SECURE|COMMUNITY>` or a pool id → stock that replaces the catalogue's. */
+  stock: Record<string, StockWord>;
+}
+
+export interface StateStore {
+  readonly data: SimulatorData;
+  /** Writes the whole state atomically; a reader sees the old or the new one. */
+  save(): void;
+}
+
+/** Opens `<stateDir>/runpod.json`, or begins with the given balance. */
+export function openState(stateDir: string, initialBalanceUsd: number): StateStore {
+  mkdirSync(stateDir, { recursive: true });
+  const path = join(stateDir, 'runpod.json');
+  const data: SimulatorData = existsSync(path)
+    ? (JSON.parse(readFileSync(path, 'utf8')) as SimulatorData)
+    : {
+        balanceUsd: initialBalanceUsd,
+        spentUsd: 0,
+        pubKey: '',
+        pods: {},
+        templates: {},
+        endpoints: {},
+        jobs: {},
+        secrets: {},
+        meters: {},
+        stock: {},
+      };
+  return {
+    data,
+    save() {
+      const file = openSync(`${path}.new`, 'w', 0o600);
+      try {
+        writeSync(file, JSON.stringify(data));
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+      renameSync(`${path}.new`, path);
+    },
+  };
+}
