@@ -11,8 +11,12 @@ export class LocalError extends Error {
 
 /** Any thrown value as text. Looks at the shape, since an error may come from another realm (a test's, a worker's). */
 export function reasonOf(error: unknown): string {
-  const message = typeof error === 'object' && error !== null && 'message' in error ? error.message : error;
-  return String(message);
+  if (typeof error !== 'object' || error === null) return String(error);
+  const message = 'message' in error ? String(error.message) : '';
+  // `fetch failed` says nothing; what it carries does. A failed connection to several addresses has only a code.
+  const cause = 'cause' in error && error.cause !== undefined ? reasonOf(error.cause) : '';
+  const parts = [message, cause].filter((part) => part !== '');
+  return parts.length > 0 ? parts.join(': ') : codeOf(error) || 'no reason given';
 }
 
 /** The code of a system error (`ENOENT`); empty for anything else. */

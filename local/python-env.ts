@@ -12,7 +12,10 @@ const CANDIDATES = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python
 const MINIMUM = [3, 10] as const;
 const INSTALL_MS = 10 * 60_000;
 const QUICK_MS = 15_000;
-const ASK = 'import sys, platform; print(sys.version_info[0], sys.version_info[1], platform.python_version())';
+/** The last word is the interpreter behind a virtual environment: the same one gives the same environment. */
+const ASK =
+  'import os, sys; v = sys.version_info; b = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable); ' +
+  'print(v[0], v[1], ".".join(map(str, v[:3])), b)';
 
 export interface PythonEnvOptions {
   cacheDir: string;
@@ -81,8 +84,10 @@ export async function findPython(env: NodeJS.ProcessEnv): Promise<Interpreter> {
     }
     const { ok, output } = await runCommand(path, ['-c', ASK], { env, timeoutMs: QUICK_MS });
     const [major = 0, minor = 0] = output.split(' ').map(Number);
-    const version = output.split(' ')[2] ?? '';
-    if (ok && (major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1]))) return { path, version };
+    const [, , version = '', ...base] = output.split(' ');
+    if (ok && (major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1]))) {
+      return { path: base.length > 0 ? base.join(' ') : path, version };
+    }
     reasons.push(`${path}: ${ok ? `is ${version}` : lastWords(output, 1)}`);
   }
   throw new LocalError(

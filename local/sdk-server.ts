@@ -48,7 +48,6 @@ async function preflight(env: NodeJS.ProcessEnv): Promise<string | undefined> {
     await fetch(DOWNLOAD_HOST, { method: 'HEAD', signal: AbortSignal.timeout(PREFLIGHT_MS) });
     return undefined;
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    return `${DOWNLOAD_HOST} cannot be reached (${reasonOf(cause)})`;
+    return `${DOWNLOAD_HOST} cannot be reached (${reasonOf(error)})`;
   }
 }

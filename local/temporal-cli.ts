@@ -29,7 +29,7 @@ type Found = { path: string } | { reason: string };
 
 /** Path of a working `temporal`: as set, on PATH, cached, downloaded by the SDK, or built with Go into the cache. */
 export async function findOrBuildTemporalCli(options: FindOptions): Promise<string> {
-  const { env, cacheDir, signal } = options;
+  const { env, cacheDir, report, signal } = options;
   const cached = cachedTemporalCli(cacheDir);
   const set = env['TEMPORAL_CLI_PATH'] ?? '';
   const onPath = findOnPath('temporal', env);
@@ -39,7 +39,14 @@ export async function findOrBuildTemporalCli(options: FindOptions): Promise<stri
     [
       {
         what: 'TEMPORAL_CLI_PATH',
-        run: async () => (set === '' ? { reason: 'not set' } : check(set, env)),
+        run: async () => {
+          if (set === '') return { reason: 'not set' };
+          const found = await check(set, env);
+          // Falling back is right, but not in silence: somebody meant this one.
+          if ('reason' in found)
+            report({ component: COMPONENT, message: `TEMPORAL_CLI_PATH is not used: ${found.reason}` });
+          return found;
+        },
       },
       {
         what: '`temporal` on PATH',
@@ -56,7 +63,7 @@ export async function findOrBuildTemporalCli(options: FindOptions): Promise<stri
           withBuildLock(`${dirname(cached)}.lock`, () => build(cached, options), {
             signal,
             onWait: ({ pid }) => {
-              options.report({ component: COMPONENT, message: `waiting for process ${String(pid)}, which builds it` });
+              report({ component: COMPONENT, message: `waiting for process ${String(pid)}, which builds it` });
             },
           }),
       },

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { repositoryRoot } from './paths.ts';
 import { readOrMakeSecret } from './secrets.ts';
 import type { SimulatorUrls } from './simulators.ts';
 import type { WorldPorts } from './world-ports.ts';
@@ -54,3 +56,20 @@ export function worldEnv(known: {
     }),
   };
 }
+
+/** What the user may have set for the real providers, and must not reach anything in the local world. */
+const FOREIGN = /^(?:TEMPORAL_|RUNPOD_|HF_|HUGGING_?FACE_|ANNEAL_DATABASE_URL|ANNEAL_MASTER_KEY|ANNEAL_RUNPOD_)/;
+
+/** An environment without keys, addresses and profiles of the real world: the base of every local component. */
+export function withoutForeign(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = Object.entries(env).filter(([name]) => !FOREIGN.test(name));
+  // The profile file of the Temporal tools may hold a cloud address, key and certificates. One that is absent counts as
+  // no profile; an empty one makes the SDK's reader fail.
+  return { ...Object.fromEntries(kept), TEMPORAL_CONFIG_FILE: join(repositoryRoot(), '.anneal', 'no-profile.toml') };
+}
+
+/** The process environment for product code in a world: the base without foreign values, the world's on top. */
+export const inWorld = (env: NodeJS.ProcessEnv, world: Readonly<Record<string, string>>): NodeJS.ProcessEnv => ({
+  ...withoutForeign(env),
+  ...world,
+});

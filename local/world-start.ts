@@ -11,7 +11,7 @@ import { findOrBuildTemporalCli } from './temporal-cli.ts';
 import { startTemporal } from './temporal-server.ts';
 import { startWorker } from './worker.ts';
 import type { Component } from './world.ts';
-import { temporalUiUrl, worldEnv, worldSecrets } from './world-env.ts';
+import { inWorld, temporalUiUrl, withoutForeign, worldEnv, worldSecrets } from './world-env.ts';
 import type { WorldPorts } from './world-ports.ts';
 import type { WorldProcess, WorldRecorder } from './world-record.ts';
 
@@ -27,13 +27,14 @@ export interface StartOptions {
   signal: AbortSignal | undefined;
 }
 
-type Running = StartOptions & { signal: AbortSignal };
+/** `env` for what is started, `toolEnv` with what the user set (TEMPORAL_CLI_PATH) for finding tools. */
+type Running = StartOptions & { signal: AbortSignal; toolEnv: NodeJS.ProcessEnv };
 
 /** Starts what was chosen: Temporal, PostgreSQL and the simulators side by side, then the worker. */
 export async function startComponents(options: StartOptions): Promise<void> {
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-  const running: Running = { ...options, signal };
+  const running: Running = { ...options, env: withoutForeign(options.env), toolEnv: options.env, signal };
   const wants = (component: Component): boolean => options.components.has(component);
   const secrets = await worldSecrets(options.stateDir);
   const [temporal, databaseUrl, simulators] = await allOrNone(stop, [
@@ -50,7 +51,7 @@ export async function startComponents(options: StartOptions): Promise<void> {
   };
   await options.recorder.save();
   if (!wants('worker')) return;
-  await startWorker({ ...running, env: { ...options.env, ...env }, onSpawned: note(running, 'worker') });
+  await startWorker({ ...running, env: inWorld(options.env, env), onSpawned: note(running, 'worker') });
   options.report({ component: 'worker', message: 'polling', done: true });
 }
 
@@ -80,8 +81,8 @@ function note({ recorder }: Running, component: WorldProcess): (started: Started
 }
 
 async function temporalUp(options: Running): Promise<true> {
-  const { env, stateDir, cacheDir, ports, report, signal } = options;
-  const cli = await findOrBuildTemporalCli({ env, cacheDir, report, signal });
+  const { env, toolEnv, stateDir, cacheDir, ports, report, signal } = options;
+  const cli = await findOrBuildTemporalCli({ env: toolEnv, cacheDir, report, signal });
   report({ component: 'temporal', message: 'starting' });
   const { temporal: port, temporalUi: uiPort } = ports;
   await startTemporal({ cli, stateDir, port, uiPort, env, signal, onSpawned: note(options, 'temporal') });

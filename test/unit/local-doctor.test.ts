@@ -1,6 +1,23 @@
 import { describe, expect, test } from '@jest/globals';
 import { doctor } from '../../local/doctor.ts';
 import { freePorts } from '../../local/ports.ts';
+import { inWorld } from '../../local/world-env.ts';
+
+test('keys and addresses of real providers do not reach a local world', () => {
+  const real = {
+    PATH: '/bin',
+    RUNPOD_API_KEY: 'real',
+    HF_TOKEN_FILE: '/x',
+    TEMPORAL_API_KEY: 'real',
+    ANNEAL_LOG: 'debug',
+  };
+  expect(inWorld(real, { RUNPOD_API_KEY: 'simulated' })).toEqual({
+    PATH: '/bin',
+    ANNEAL_LOG: 'debug',
+    RUNPOD_API_KEY: 'simulated',
+    TEMPORAL_CONFIG_FILE: expect.stringMatching(/no-profile\.toml$/),
+  });
+});
 
 describe('doctor', () => {
   test('names each thing with what was found and the next step, and leaves out what is not set up', async () => {
