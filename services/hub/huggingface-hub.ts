@@ -38,6 +38,10 @@ export function createHub(options: HubOptions): HubPort {
     operation: string,
     work: (connection: HubConnection, observed: ObservedFetch) => Promise<T>,
   ): Promise<T> {
+    // A header refuses such a value with an error that quotes it whole.
+    if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
+      throw new HubError(`${operation}: the Hub token holds characters no token has`, { kind: 'refused', operation });
+    }
     const observed = observeFetch(options.fetch ?? fetch);
     try {
       return await work({ endpoint, token, fetch: observed.fetch }, observed);

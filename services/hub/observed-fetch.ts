@@ -1,3 +1,5 @@
+import { messageOf } from './error-text.ts';
+
 /** Every call to the Hub ends within this time, body included. */
 export const HUB_DEADLINE_MS = 30_000;
 
@@ -60,6 +62,6 @@ export function readRetryAfter(headers: Headers, nowMs = Date.now()): number | n
 
 /** `fetch failed` alone says nothing; the cause says which connection failed and how. */
 function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
+  const cause = (error as { cause?: unknown } | null)?.cause;
+  return cause === undefined ? messageOf(error) : `${messageOf(error)}: ${messageOf(cause)}`;
 }

@@ -1,4 +1,5 @@
 import { HubApiError, SafetensorParseError } from '@huggingface/hub';
+import { messageOf, nameOf } from './error-text.ts';
 import { HubError } from './errors.ts';
 import type { ObservedFetch } from './observed-fetch.ts';
 import { kindOf } from './to-hub-error.ts';
@@ -10,10 +11,10 @@ import { kindOf } from './to-hub-error.ts';
  */
 export function toSafetensorsError(error: unknown, observed: ObservedFetch): unknown {
   const operation = 'readSafetensors';
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = messageOf(error);
   if (error instanceof SafetensorParseError)
     return new HubError(`${operation}: ${detail}`, { kind: 'invalid', operation });
-  if (error instanceof HubApiError || error instanceof SyntaxError) return error;
+  if (error instanceof HubApiError || nameOf(error) === 'SyntaxError') return error;
   const hard = observed.hardTrouble();
   if (hard !== null) {
     return new HubError(`${operation}: ${hard.message ?? detail}`, {

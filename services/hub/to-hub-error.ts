@@ -1,4 +1,5 @@
 import { HubApiError, InvalidApiResponseFormatError } from '@huggingface/hub';
+import { messageOf, nameOf } from './error-text.ts';
 import { HubError, type HubErrorKind } from './errors.ts';
 import type { WireTrouble } from './observed-fetch.ts';
 
@@ -12,7 +13,7 @@ export function toHubError(
 ): unknown {
   if (error instanceof HubError) return error;
   const { operation, trouble } = context;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   const fail = (kind: HubErrorKind, httpStatus: number | null, detail: string): HubError =>
     new HubError(withoutToken(`${operation}: ${detail}`, context.token), {
       kind,
@@ -25,12 +26,12 @@ export function toHubError(
     return fail(kindOf(error.statusCode, trouble?.code ?? null, text), error.statusCode, text);
   }
   if (isConnectionError(error)) return fail('unavailable', null, trouble?.message ?? text);
-  if (error instanceof SyntaxError && trouble !== null && trouble.status !== null) {
+  if (nameOf(error) === 'SyntaxError' && trouble !== null && trouble.status !== null) {
     // The library parses the JSON body of a refusal even where a HEAD request has none.
     return fail(kindOf(trouble.status, trouble.code, trouble.message ?? ''), trouble.status, trouble.message ?? text);
   }
   // A cut or replaced body (a proxy's page with status 200) is cured by asking again.
-  if (error instanceof InvalidApiResponseFormatError || error instanceof SyntaxError)
+  if (error instanceof InvalidApiResponseFormatError || nameOf(error) === 'SyntaxError')
     return fail('unavailable', null, text);
   if (text.includes("must start with 'hf_'")) return fail('refused', null, text);
   return error;
@@ -48,9 +49,9 @@ export function kindOf(status: number, code: string | null, message: string): Hu
 }
 
 function isConnectionError(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (error.name === 'TimeoutError' || error.name === 'AbortError') return true;
-  return error instanceof TypeError && (error.message === 'fetch failed' || error.message === 'terminated');
+  const name = nameOf(error);
+  if (name === 'TimeoutError' || name === 'AbortError') return true;
+  return name === 'TypeError' && ['fetch failed', 'terminated'].includes(messageOf(error));
 }
 
 function withoutToken(message: string, token: string | null): string {

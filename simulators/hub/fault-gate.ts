@@ -30,6 +30,7 @@ export type HubOperation =
 
 export interface FaultReply {
   status: number;
+  /** A string is sent as it is, anything else as JSON. */
   body?: unknown;
   headers?: Record<string, string>;
 }
@@ -62,7 +63,8 @@ export function createGate(faults: FaultGate | undefined): Gate {
     }
     if (fault !== undefined) {
       await drain(context);
-      return new Response(JSON.stringify(fault.body ?? { error: 'Injected fault' }), {
+      const body = fault.body ?? { error: 'Injected fault' };
+      return new Response(typeof body === 'string' ? body : JSON.stringify(body), {
         status: fault.status,
         headers: { 'Content-Type': 'application/json; charset=utf-8', ...fault.headers },
       });
