@@ -6,8 +6,8 @@ export const wireJobSchema = z.looseObject({
   status: z.enum(['IN_QUEUE', 'IN_PROGRESS', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT']),
   delayTime: z.number().nullish(),
   executionTime: z.number().nullish(),
-  output: z.unknown(),
-  error: z.unknown(),
+  output: z.unknown().optional(),
+  error: z.unknown().optional(),
 });
 export type WireJob = z.infer<typeof wireJobSchema>;
 
@@ -61,5 +61,5 @@ export const wireChatChunkSchema = z.looseObject({
 
 /** A worker's failure arrives with HTTP 200: `{"error":{"message":…}}`, bare or in a one-element array. */
 export const wireWorkerErrorSchema = z.looseObject({
-  error: z.union([z.string(), z.looseObject({ message: z.string(), code: z.unknown() })]),
+  error: z.union([z.string(), z.looseObject({ message: z.string() })]),
 });

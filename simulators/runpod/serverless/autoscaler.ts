@@ -34,6 +34,7 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
   const releases = new Map<string, string>();
   const running = new Map<string, AbortController>();
   const stopping = new Set<Promise<void>>();
+  let closed = false;
 
   const releaseOf = (endpoint: EndpointRecord): string => {
     const known = releases.get(endpoint.id);
@@ -115,6 +116,7 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
   }
 
   function wake(endpointId: string): void {
+    if (closed) return;
     const endpoint = endpoints[endpointId];
     if (endpoint) look(endpoint);
     else for (const worker of of(endpointId)) stop(worker);
@@ -146,6 +148,7 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
     },
     workers: () => workers,
     async close() {
+      closed = true;
       for (const worker of workers) stop(worker);
       await Promise.all(stopping);
     },

@@ -1,6 +1,7 @@
 import type { Context, Hono } from 'hono';
 import { stream } from 'hono/streaming';
 import { once } from 'node:events';
+import type { Timers } from '../../clock.ts';
 import type { SimulatorContext } from '../context.ts';
 import { answerWithFault, cut, type Bindings } from '../http.ts';
 import type { EndpointRecord, JobRecord } from '../state.ts';
@@ -37,6 +38,7 @@ export function mountDataPlane(app: App, context: SimulatorContext, book: JobBoo
       const job = book.find(endpoint.id, c.req.param('job') ?? '');
       return job ? handler(c, job) : c.json({ error: 'job not found' }, 404);
     };
+  const patience = (c: Context, ms: number): Patience => ({ timers: context.timers, ms, client: c.req.raw.signal });
   const enqueue = (endpoint: EndpointRecord, body: unknown, sync: boolean): JobRecord | null => {
     const { input, policy } = (body ?? {}) as { input?: unknown; policy?: { executionTimeout?: number; ttl?: number } };
     if (typeof input !== 'object' || input === null || Array.isArray(input)) return null;
@@ -58,7 +60,8 @@ export function mountDataPlane(app: App, context: SimulatorContext, book: JobBoo
     const job = enqueue(endpoint, await c.req.json().catch(() => null), true);
     if (!job) return c.json({ error: 'input is required' }, 400);
     const asked = Number(c.req.query('wait') ?? SYNC_HOLD.default);
-    await untilEnd(book, job, Math.min(Math.max(asked, SYNC_HOLD.min), SYNC_HOLD.max));
+    const ms = Math.min(Math.max(asked, SYNC_HOLD.min), SYNC_HOLD.max);
+    await untilEnd(book, job, patience(c, ms));
     return c.json(view(job));
   });
   route(
@@ -72,7 +75,7 @@ export function mountDataPlane(app: App, context: SimulatorContext, book: JobBoo
     'stream/:job',
     'stream',
     withJob(async (c, job) => {
-      if (job.chunks.length === 0 && !isTerminal(job)) await untilChunk(book, job, STREAM_HOLD);
+      if (job.chunks.length === 0 && !isTerminal(job)) await untilChunk(book, job, patience(c, STREAM_HOLD));
       const pieces = job.chunks.splice(0).map((output) => ({ output }));
       return c.json({ status: job.status, stream: pieces });
     }),
@@ -118,7 +121,9 @@ export function mountDataPlane(app: App, context: SimulatorContext, book: JobBoo
       const job = enqueue(endpoint, { input }, true);
       if (!job) return c.json({ error: 'bad request' }, 400);
       const streamed = (openai_input as { stream?: unknown } | null)?.stream === true;
-      return streamed ? answerStream(c, context, book, job) : answerWhole(c, context, book, job);
+      return streamed
+        ? answerStream(c, book, job, patience(c, context.delays.edgeLimit))
+        : answerWhole(c, book, job, patience(c, context.delays.edgeLimit));
     });
   }
 }
@@ -143,45 +148,54 @@ function view(job: JobRecord): Record<string, unknown> {
 }
 
 /** The request hangs in the queue until a worker takes it or the edge gives up. */
-async function answerWhole(c: Context, { delays }: SimulatorContext, book: JobBook, job: JobRecord): Promise<Response> {
-  await untilEnd(book, job, delays.edgeLimit);
+async function answerWhole(c: Context, book: JobBook, job: JobRecord, patience: Patience): Promise<Response> {
+  await untilEnd(book, job, patience);
   if (!isTerminal(job)) return c.text('error code: 524', 524 as 504);
   if (job.status !== 'COMPLETED') return c.json({ error: job.error ?? job.status }, 500);
   return c.json((job.output as unknown[])[0] as never);
 }
 
 /** Passes the engine's pieces on as they come. A failure before the first piece is a plain JSON answer. */
-async function answerStream(
-  c: Context,
-  { delays }: SimulatorContext,
-  book: JobBook,
-  job: JobRecord,
-): Promise<Response> {
-  await untilChunk(book, job, delays.edgeLimit);
-  if (job.chunks.length === 0) return answerWhole(c, { delays } as SimulatorContext, book, job);
+async function answerStream(c: Context, book: JobBook, job: JobRecord, patience: Patience): Promise<Response> {
+  await untilChunk(book, job, patience);
+  if (job.chunks.length === 0) return answerWhole(c, book, job, patience);
   c.header('content-type', 'text/event-stream');
   c.header('cache-control', 'no-cache');
   return stream(c, async (out) => {
     for (;;) {
       for (const piece of job.chunks.splice(0)) await out.write(String(piece));
-      if (isTerminal(job) || out.aborted) return;
-      await untilChunk(book, job, 1_000);
+      if (out.aborted || patience.client.aborted) return;
+      if (job.chunks.length === 0 && isTerminal(job)) return;
+      await untilChunk(book, job, patience);
     }
   });
 }
 
-const untilEnd = (book: JobBook, job: JobRecord, ms: number): Promise<void> =>
-  isTerminal(job) ? Promise.resolve() : firstOf(book, job, ['end'], ms);
-const untilChunk = (book: JobBook, job: JobRecord, ms: number): Promise<void> =>
-  isTerminal(job) || job.chunks.length > 0 ? Promise.resolve() : firstOf(book, job, ['chunk', 'end'], ms);
+/** Waits for a job's events, for at most a time, and no longer than the client does. */
+interface Patience {
+  timers: Timers;
+  ms: number;
+  client: AbortSignal;
+}
 
-async function firstOf(book: JobBook, job: JobRecord, events: string[], ms: number): Promise<void> {
+const untilEnd = (book: JobBook, job: JobRecord, patience: Patience): Promise<void> =>
+  isTerminal(job) ? Promise.resolve() : firstOf(book, job, ['end'], patience);
+const untilChunk = (book: JobBook, job: JobRecord, patience: Patience): Promise<void> =>
+  isTerminal(job) || job.chunks.length > 0 ? Promise.resolve() : firstOf(book, job, ['chunk', 'end'], patience);
+
+async function firstOf(
+  book: JobBook,
+  job: JobRecord,
+  events: string[],
+  { timers, ms, client }: Patience,
+): Promise<void> {
   const stop = new AbortController();
-  const timer = setTimeout(() => {
+  const forget = timers.after(ms, () => {
     stop.abort();
-  }, ms);
+  });
+  const signal = AbortSignal.any([stop.signal, client]);
   const feed = book.feed(job);
-  await Promise.race(events.map((event) => once(feed, event, { signal: stop.signal }))).catch(() => undefined);
-  clearTimeout(timer);
+  await Promise.race(events.map((event) => once(feed, event, { signal }))).catch(() => undefined);
+  forget();
   stop.abort();
 }

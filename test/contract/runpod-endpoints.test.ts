@@ -1,0 +1,278 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { fileURLToPath } from 'node:url';
+import { RunPodError } from '../../services/runpod/errors.ts';
+import type { EndpointSettings, TemplateSpec } from '../../services/runpod/port.ts';
+import { createServing } from '../../services/runpod/serving.ts';
+import { startWorld, until } from '../support/runpod-world.ts';
+import { startStandInHub } from '../support/stand-in-hub.ts';
+
+const HUB_TOKEN = 'hf_token_of_the_worker';
+const engine = [
+  process.execPath,
+  fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
+  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{name}'],
+  ['--max-model-len', '{maxModelLen}'],
+];
+
+let hub: Awaited<ReturnType<typeof startStandInHub>>;
+let world: Awaited<ReturnType<typeof startWorld>>;
+beforeAll(async () => {
+  hub = await startStandInHub(HUB_TOKEN);
+  world = await startWorld({ hubUrl: hub.url, engine, secrets: { hub: HUB_TOKEN } });
+});
+afterEach(async () => {
+  world.simulator.faults.clear();
+  await fetch(`${world.simulator.url}/_sim/stock`, {
+    method: 'POST',
+    body: JSON.stringify({ pool: 'AMPERE_80', stock: 'High' }),
+  });
+  for (const endpoint of await world.runpod.listEndpoints()) await world.runpod.deleteEndpoint(endpoint.id);
+  for (const template of await world.runpod.listTemplates()) await world.runpod.deleteTemplate(template.name);
+  await until(() => Promise.resolve(world.simulator.state().workers.length === 0));
+});
+afterAll(async () => {
+  await world.close();
+  await hub.close();
+});
+
+const template = (env: Record<string, string> = {}): TemplateSpec => ({
+  name: 'anneal-t-tiny-r20260101-000000',
+  image: 'runpod/worker-v1-vllm:v2.25.2',
+  containerDiskGb: 150,
+  dockerArgs: '',
+  env: {
+    MODEL_NAME: 'anneal/tiny',
+    MODEL_REVISION: 'abc',
+    HF_TOKEN: '{{ RUNPOD_SECRET_hub }}',
+    MAX_MODEL_LEN: '2048',
+    OPENAI_SERVED_MODEL_NAME_OVERRIDE: 'tiny',
+    ...env,
+  },
+});
+const settings = (templateId: string, change: Partial<EndpointSettings> = {}): EndpointSettings => ({
+  name: 'anneal-t-tiny',
+  templateId,
+  gpuPools: 'AMPERE_80,ADA_80_PRO',
+  gpuCount: 1,
+  workersMin: 0,
+  workersMax: 1,
+  idleTimeoutSeconds: 60,
+  executionTimeoutMs: 60_000,
+  scalerType: 'QUEUE_DELAY',
+  scalerValue: 15,
+  flashBoot: true,
+  ...change,
+});
+const deploy = async (change: Partial<EndpointSettings> = {}, env: Record<string, string> = {}) => {
+  const { id } = await world.runpod.saveTemplate(template(env));
+  return world.runpod.createEndpoint(settings(id, change), { deadlineMs: 5000 });
+};
+const codeOf = (action: Promise<unknown>) =>
+  action.then(
+    () => null,
+    (error: unknown) => (error instanceof RunPodError ? `${error.kind}/${error.code}` : String(error)),
+  );
+const ended = (endpointId: string, jobId: string) =>
+  until(async () => {
+    const job = await world.serving.status(endpointId, jobId);
+    return job && job.status !== 'IN_QUEUE' && job.status !== 'IN_PROGRESS' ? job : null;
+  });
+const ask = (content: string) => ({
+  model: 'tiny',
+  messages: [{ role: 'user' as const, content }],
+  maxTokens: 8,
+  temperature: 0,
+});
+
+describe('templates', () => {
+  test('save, read back, replace; the name is unique; unknown names count as deleted', async () => {
+    const saved = await world.runpod.saveTemplate(template());
+    expect(await world.runpod.listTemplates()).toEqual([saved]);
+    expect(saved).toEqual({ ...template(), id: saved.id });
+    const replaced = await world.runpod.saveTemplate({ ...template(), env: { MODEL_NAME: 'a/b' } }, saved.id);
+    expect(replaced).toMatchObject({ id: saved.id, env: { MODEL_NAME: 'a/b' } });
+    expect(await codeOf(world.runpod.saveTemplate(template()))).toBe('refused/Invalid');
+    await world.runpod.deleteTemplate('never-there');
+  });
+
+  test('a template in use is not deleted', async () => {
+    await deploy();
+    expect(await codeOf(world.runpod.deleteTemplate(template().name))).toBe('refused/Invalid');
+  });
+});
+
+describe('endpoints', () => {
+  test('reads back what was created, FlashBoot suffix removed', async () => {
+    const created = await deploy();
+    expect(created).toEqual({ ...settings(created.templateId), id: created.id });
+    expect(await world.runpod.listEndpoints()).toEqual([created]);
+    expect(world.simulator.state().endpoints[0]?.name).toBe('anneal-t-tiny -fb');
+  });
+
+  test('an update keeps every field it does not name', async () => {
+    const created = await deploy({
+      workersMax: 2,
+      scalerType: 'REQUEST_COUNT',
+      scalerValue: 7,
+      idleTimeoutSeconds: 33,
+    });
+    const updated = await world.runpod.updateEndpoint(created.id, { workersMax: 3 });
+    expect(updated).toEqual({ ...created, workersMax: 3 });
+    expect(await codeOf(world.runpod.updateEndpoint('neverthere', { workersMax: 1 }))).toBe('refused/NotFound');
+  });
+
+  test('the worker quota is its own refusal', async () => {
+    expect(await codeOf(deploy({ workersMax: 6 }))).toBe('refused/WorkerQuota');
+  });
+
+  test('delete drains first; unknown endpoints count as deleted', async () => {
+    const { id } = await deploy({ workersMin: 1 });
+    await world.runpod.deleteEndpoint(id);
+    await world.runpod.deleteEndpoint(id);
+    expect(await world.runpod.listEndpoints()).toEqual([]);
+  });
+
+  test('a lost answer to a create is uncertain and the list finds the endpoint', async () => {
+    world.simulator.faults.add({ target: 'runpod', operation: 'saveEndpoint', action: { kind: 'loseAnswer' } });
+    expect(await codeOf(deploy())).toBe('uncertain/Network');
+    expect(await world.runpod.listEndpoints()).toHaveLength(1);
+  });
+
+  test('serverless prices come from the first pool', () => {
+    expect(world.runpod.serverlessPricePerHour('ADA_80_PRO,AMPERE_80')).toBe(4_176_000);
+    expect(world.runpod.serverlessPricePerHour('NO_SUCH_POOL')).toBeNull();
+  });
+});
+
+describe('data plane', () => {
+  test('a request starts a worker from the Hub files; run, chat, stream and models answer; idle workers go', async () => {
+    const { id } = await deploy({ idleTimeoutSeconds: 1 });
+    expect((await world.serving.health(id)).workers).toMatchObject({ ready: 0, idle: 0 });
+    const job = await world.serving.run(id, {
+      messages: [{ role: 'user', content: 'hi' }],
+      sampling_params: { max_tokens: 4 },
+    });
+    const done = await ended(id, job.id);
+    expect(done).toMatchObject({ status: 'COMPLETED', error: null });
+    expect(done.output).toMatchObject([
+      { object: 'chat.completion', choices: [{ message: { content: 'Grüße from tiny' } }] },
+    ]);
+
+    expect(await world.serving.listModels(id)).toEqual(['tiny']);
+    const whole = await world.serving.chat(id, ask('hi'), { timeoutMs: 10_000 });
+    expect(whole).toMatchObject({
+      text: 'Grüße from tiny',
+      finishReason: 'stop',
+      promptTokens: 3,
+      completionTokens: 2,
+    });
+    const streamed = await world.serving.chatStream(id, ask('hi'), { timeoutMs: 10_000 });
+    expect(streamed).toMatchObject({
+      text: 'Grüße from tiny',
+      finishReason: 'stop',
+      promptTokens: 3,
+      completionTokens: 3,
+    });
+    expect(streamed.firstTokenMs).toBeGreaterThan(0);
+    expect(streamed.totalMs).toBeGreaterThanOrEqual(streamed.firstTokenMs);
+
+    const health = await world.serving.health(id);
+    expect(health.jobs).toMatchObject({ completed: 4, failed: 0, inQueue: 0, inProgress: 0 });
+    expect(health.workers).toMatchObject({ ready: 1, idle: 1 });
+    expect((await world.runpod.account()).spendPerHour).toBe(2_736_000);
+    expect(world.serving.openAiBaseUrl(id)).toBe(`${world.simulator.dataPlaneUrl}/${id}/openai/v1`);
+    await until(async () => (await world.serving.health(id)).workers.ready === 0);
+    expect((await world.runpod.account()).spendPerHour).toBe(0);
+  });
+
+  test("a worker's failure is an error, whole and streamed", async () => {
+    const { id } = await deploy();
+    const other = { ...ask('hi'), model: 'another' };
+    expect(await codeOf(world.serving.chat(id, other, { timeoutMs: 10_000 }))).toBe('refused/Invalid');
+    expect(await codeOf(world.serving.chatStream(id, other, { timeoutMs: 10_000 }))).toBe('refused/Invalid');
+    const job = await world.serving.run(id, { nonsense: true });
+    expect(await ended(id, job.id)).toMatchObject({
+      status: 'COMPLETED',
+      output: [{ error: { type: 'worker_error' } }],
+    });
+  });
+
+  test('jobs stay queued while no worker may run; cancel ends one', async () => {
+    const { id } = await deploy({ workersMax: 0 });
+    const job = await world.serving.run(id, { prompt: 'hi' });
+    expect(await world.serving.status(id, job.id)).toMatchObject({ status: 'IN_QUEUE', output: null });
+    await world.serving.cancel(id, job.id);
+    expect(await world.serving.status(id, job.id)).toMatchObject({ status: 'CANCELLED' });
+    await world.serving.cancel(id, 'neverthere');
+    expect(await world.serving.status(id, 'neverthere')).toBeNull();
+  });
+
+  test('without stock a worker is throttled, and comes when there is some', async () => {
+    const stock = (word: string) =>
+      fetch(`${world.simulator.url}/_sim/stock`, {
+        method: 'POST',
+        body: JSON.stringify({ pool: 'AMPERE_80', stock: word }),
+      });
+    await stock('None');
+    const { id } = await deploy({ gpuPools: 'AMPERE_80' });
+    const job = await world.serving.run(id, { messages: [] });
+    await until(async () => (await world.serving.health(id)).workers.throttled === 1);
+    await stock('Low');
+    expect((await ended(id, job.id)).status).toBe('COMPLETED');
+  });
+
+  test('a model that does not load makes the worker unhealthy, and its bill stops between tries', async () => {
+    const { id } = await deploy({}, { OPENAI_SERVED_MODEL_NAME_OVERRIDE: 'CRASH' });
+    await world.serving.run(id, { prompt: 'hi' });
+    await until(async () => (await world.serving.health(id)).workers.unhealthy === 1);
+    await until(() => Promise.resolve((world.simulator.state().workers[0]?.crashes ?? 0) >= 2));
+    expect(world.simulator.state().workers[0]?.log).toContain('cannot load the model');
+  });
+
+  test('a worker that dies at a job is replaced; the job is retried, then failed', async () => {
+    const { id } = await deploy();
+    const job = await world.serving.run(id, { messages: [{ role: 'user', content: 'die' }] });
+    expect(await ended(id, job.id)).toMatchObject({
+      status: 'FAILED',
+      error: expect.stringContaining('worker exited'),
+    });
+    expect((await world.serving.health(id)).jobs).toMatchObject({ failed: 1, retried: 3 });
+  });
+
+  test('a new release replaces idle workers', async () => {
+    const { id } = await deploy();
+    await world.serving.chat(id, ask('hi'), { timeoutMs: 10_000 });
+    const before = world.simulator.state().workers.map((worker) => worker.id);
+    const next = await world.runpod.saveTemplate({
+      ...template({ OPENAI_SERVED_MODEL_NAME_OVERRIDE: 'tiny-2' }),
+      name: 'anneal-t-tiny-2',
+    });
+    await world.runpod.updateEndpoint(id, { templateId: next.id });
+    expect((await world.serving.chat(id, { ...ask('hi'), model: 'tiny-2' }, { timeoutMs: 10_000 })).text).toBe(
+      'Grüße from tiny-2',
+    );
+    expect(before).not.toContain(world.simulator.state().workers[0]?.id);
+  });
+
+  test('a wrong key, an unknown endpoint and a timeout are told apart', async () => {
+    const { id } = await deploy();
+    const stranger = createServing({ dataPlaneUrl: world.simulator.dataPlaneUrl, apiKey: 'wrong' });
+    expect(await codeOf(stranger.health(id))).toBe('refused/Unauthorized');
+    expect(await codeOf(world.serving.health('neverthere'))).toBe('refused/NotFound');
+    expect(await codeOf(world.serving.chat(id, ask('hang'), { timeoutMs: 1_000 }))).toBe('unavailable/Timeout');
+    world.simulator.faults.add({ target: 'dataplane', operation: 'run', action: { kind: 'loseAnswer' } });
+    expect(await codeOf(world.serving.run(id, { prompt: 'hi' }))).toBe('uncertain/Network');
+  });
+
+  test('a cut stream is unavailable', async () => {
+    const { id } = await deploy();
+    await world.serving.chat(id, ask('hi'), { timeoutMs: 10_000 });
+    const body = 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n';
+    world.simulator.faults.add({
+      target: 'dataplane',
+      operation: 'openai',
+      action: { kind: 'status', status: 200, body, headers: { 'content-type': 'text/event-stream' } },
+    });
+    expect(await codeOf(world.serving.chatStream(id, ask('hi'), { timeoutMs: 10_000 }))).toBe('unavailable/Network');
+  });
+});
