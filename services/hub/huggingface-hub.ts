@@ -8,21 +8,11 @@ import {
   parseSafetensorsMetadata,
   whoAmI,
 } from '@huggingface/hub';
-import { INVALID_CREDENTIALS_MESSAGE } from '../../contract/wire/hub.ts';
 import { HubError } from './errors.ts';
 import { authCheck, createTag, listRefs, validateYaml, type HubConnection } from './hub-api.ts';
-import { observeFetch, type ObservedFetch } from './observed-fetch.ts';
 import type { HubFile, HubModel, HubPort } from './port.ts';
 import { toSafetensorsError } from './safetensors-error.ts';
-import { toHubError } from './to-hub-error.ts';
-
-export interface HubOptions {
-  /** Base address without a trailing slash (one is removed). */
-  endpoint: string;
-  /** null asks anonymously: reading public models works, everything else is refused. */
-  token: string | null;
-  fetch?: typeof fetch;
-}
+import { isHidden, isPublicHub, openSession, type HubOptions } from './session.ts';
 
 /** `readText` is for cards and configurations; anything larger is a mistake. */
 const TEXT_LIMIT_BYTES = 10_000_000;
@@ -30,41 +20,7 @@ const COMMIT_ID = /^[0-9a-f]{40}$/;
 
 /** The Hub through `@huggingface/hub`. No call is repeated here and none outlives its 30 s per request. */
 export function createHub(options: HubOptions): HubPort {
-  const endpoint = options.endpoint.replace(/\/+$/, '');
-  const { token } = options;
-
-  /** Runs one operation and turns whatever it throws into a HubError. */
-  async function perform<T>(
-    operation: string,
-    work: (connection: HubConnection, observed: ObservedFetch) => Promise<T>,
-  ): Promise<T> {
-    // A header refuses such a value with an error that quotes it whole.
-    if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
-      throw new HubError(`${operation}: the Hub token holds characters no token has`, { kind: 'refused', operation });
-    }
-    const observed = observeFetch(options.fetch ?? fetch);
-    try {
-      return await work({ endpoint, token, fetch: observed.fetch }, observed);
-    } catch (error) {
-      throw toHubError(error, { operation, trouble: observed.trouble(), token });
-    }
-  }
-
-  /** What every function of the client library takes. */
-  const call = (connection: HubConnection): { hubUrl: string; fetch: typeof fetch; accessToken?: string } => ({
-    hubUrl: endpoint,
-    fetch: connection.fetch,
-    ...(token === null ? {} : { accessToken: token }),
-  });
-
-  /** For functions that cannot be called without a token. */
-  const signed = (
-    connection: HubConnection,
-    operation: string,
-  ): { hubUrl: string; fetch: typeof fetch; accessToken: string } => {
-    if (token === null) throw new HubError(`${operation}: a Hub token is needed`, { kind: 'refused', operation });
-    return { hubUrl: endpoint, fetch: connection.fetch, accessToken: token };
-  };
+  const { endpoint, perform, call, signed, asHubError, adoptExisting } = openSession(options);
 
   async function describeModel(connection: HubConnection, repo: string, revision: string): Promise<HubModel> {
     const info = await modelInfo({
@@ -149,13 +105,13 @@ export function createHub(options: HubOptions): HubPort {
     ensureRepo: async (repo, settings) => {
       await perform('ensureRepo', async (connection) => {
         const visibility = settings.private ? 'private' : 'public';
-        await adoptExisting(createRepo({ ...signed(connection, 'ensureRepo'), repo, visibility }), 'ensureRepo', token);
+        await adoptExisting(createRepo({ ...signed(connection, 'ensureRepo'), repo, visibility }), 'ensureRepo');
       });
     },
 
     ensureBranch: async (repo, branch) => {
       await perform('ensureBranch', async (connection) => {
-        await adoptExisting(createBranch({ ...call(connection), repo, branch }), 'ensureBranch', token);
+        await adoptExisting(createBranch({ ...call(connection), repo, branch }), 'ensureBranch');
       });
     },
 
@@ -175,7 +131,7 @@ export function createHub(options: HubOptions): HubPort {
         try {
           await createTag(connection, repo, tag, commit);
         } catch (error) {
-          const mapped = toHubError(error, { operation: 'ensureTag', trouble: null, token });
+          const mapped = asHubError(error, 'ensureTag');
           if (!(mapped instanceof HubError) || mapped.kind !== 'conflict') throw error;
           const { tags } = await listRefs(connection, repo);
           if (tags.find(({ name }) => name === tag)?.targetCommit !== commit) throw mapped;
@@ -223,31 +179,6 @@ export function createHub(options: HubOptions): HubPort {
         return { parametersByDtype: Object.fromEntries(Object.entries(parsed.parameterCount)) };
       }),
   };
-}
-
-/** True for the public Hub and its short alias. */
-export function isPublicHub(endpoint: string): boolean {
-  const host = new URL(endpoint).hostname.replace(/\.$/, '');
-  return ['huggingface.co', 'hf.co'].some((hub) => host === hub || host.endsWith(`.${hub}`));
-}
-
-/** Missing, or private and not ours: an anonymous caller is told 401 for both, a known one 404. */
-function isHidden(observed: ObservedFetch): boolean {
-  const trouble = observed.trouble();
-  return (
-    trouble?.status === 404 ||
-    (trouble?.status === 401 && trouble.code === null && trouble.message !== INVALID_CREDENTIALS_MESSAGE)
-  );
-}
-
-/** Success when the thing is there already. */
-async function adoptExisting(creation: Promise<unknown>, operation: string, token: string | null): Promise<void> {
-  try {
-    await creation;
-  } catch (error) {
-    const mapped = toHubError(error, { operation, trouble: null, token });
-    if (!(mapped instanceof HubError) || mapped.kind !== 'conflict') throw error;
-  }
 }
 
 function licenceOf(cardLicence: unknown, tags: string[]): string | null {

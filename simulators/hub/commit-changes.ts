@@ -76,7 +76,6 @@ async function findLarge(path: string, sha256: string, size: number | null, blob
 }
 
 function isPlainPath(path: string): boolean {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return (
     path !== '' &&
     !/[\x00-\x1f\x7f\\]/.test(path) &&

@@ -41,11 +41,10 @@ export interface FaultReply {
  * breaks. A reply: nothing was done, this is the answer.
  */
 export interface FaultGate {
-  next(request: {
-    target: 'hub';
-    operation: string;
-  }): Promise<undefined | void | FaultReply | 'drop' | 'dropAfterEffect'>;
+  next(request: { target: 'hub'; operation: string }): Promise<FaultAnswer>;
 }
+// eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a gate with nothing to say just returns
+export type FaultAnswer = void | FaultReply | 'drop' | 'dropAfterEffect';
 
 /** The middleware that puts one route behind the gate under a stable name. */
 export type Gate = (operation: HubOperation) => MiddlewareHandler<{ Bindings: Partial<HttpBindings> }>;
@@ -61,7 +60,7 @@ export function createGate(faults: FaultGate | undefined): Gate {
       context.res = breakConnection(context);
       return undefined;
     }
-    if (fault !== undefined) {
+    if (typeof fault === 'object') {
       await drain(context);
       const body = fault.body ?? { error: 'Injected fault' };
       return new Response(typeof body === 'string' ? body : JSON.stringify(body), {
@@ -84,6 +83,6 @@ function breakConnection(context: Context<{ Bindings: Partial<HttpBindings> }>):
 
 /** A client still sending its body would see a reset instead of the answer. */
 async function drain(context: Context): Promise<void> {
-  if (context.req.raw.body === null) return;
-  for await (const chunk of context.req.raw.body) void chunk;
+  const reader = context.req.raw.body?.getReader();
+  while (reader !== undefined && !(await reader.read()).done);
 }

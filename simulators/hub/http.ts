@@ -69,8 +69,13 @@ export function check<Schema extends z.ZodType>(schema: Schema, value: unknown):
   throw badRequest(`invalid request: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`);
 }
 
-/** The body as a Node stream, empty when the request has none. */
+/**
+ * The body as a Node stream, empty when the request has none. Behind a socket it is the request itself: its web form
+ * reads ahead without bound, and bodies here are weights.
+ */
 export function bodyStream(context: HubContext): Readable {
+  const incoming = (context.env as Partial<HttpBindings> | undefined)?.incoming;
+  if (incoming !== undefined) return incoming;
   const body = context.req.raw.body;
   return body === null ? Readable.from([]) : Readable.fromWeb(body as NodeReadableStream);
 }

@@ -4,10 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { uploadFiles } from '@huggingface/hub';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { seedModel } from '../../simulators/hub/index.ts';
-import { createHub, isPublicHub } from '../../services/hub/huggingface-hub.ts';
+import { createHub } from '../../services/hub/huggingface-hub.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import { readRetryAfter } from '../../services/hub/observed-fetch.ts';
 import type { HubPort } from '../../services/hub/port.ts';
+import { isPublicHub } from '../../services/hub/session.ts';
 import { kindOf } from '../../services/hub/to-hub-error.ts';
 import {
   CARD,
@@ -83,8 +84,7 @@ describe('the Hub adapter', () => {
   });
 
   test('ensures repositories and branches however often', async () => {
-    for (const again of [1, 2]) {
-      void again;
+    for (let round = 0; round < 2; round += 1) {
       await hub.ensureRepo(repo, { private: true });
       await hub.ensureBranch(repo, 'run-1');
     }

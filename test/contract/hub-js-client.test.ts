@@ -87,7 +87,7 @@ describe('the Hub simulator and @huggingface/hub', () => {
     expect(entries.filter(({ type }) => type === 'directory').map(({ path }) => path)).toEqual(['adapter', 'notes']);
     const infos = await pathsInfo({ ...as, repo, paths: ['model.safetensors', 'nope'], expand: true });
     expect(infos).toHaveLength(1);
-    expect(infos[0]?.lastCommit?.title).toBe('from js');
+    expect(infos[0]?.lastCommit.title).toBe('from js');
   });
 
   test('downloads whole files, ranges and empty files', async () => {

@@ -8,6 +8,8 @@ import { callerOf, repoIdOf, segmentsFrom, type HubContext, type HubEnv, type Ro
 import { entryNotFound } from '../refusal.ts';
 import type { StoredFile } from '../repository.ts';
 
+const READ_AHEAD_BYTES = 256 * 1024;
+
 type Content = { size: number } & ({ file: string } | { bytes: Buffer });
 
 /** File contents: `resolve` serves the file, `raw` serves what git holds (the pointer of a large file). */
@@ -73,5 +75,7 @@ function serve(context: HubContext, content: Content, headers: Record<string, st
 function open(content: Content, start: number, end: number): ReadableStream | Uint8Array<ArrayBuffer> | null {
   if (content.size === 0) return null;
   if ('bytes' in content) return new Uint8Array(content.bytes.subarray(start, end + 1));
-  return Readable.toWeb(createReadStream(content.file, { start, end })) as ReadableStream;
+  // The default strategy counts chunks, not bytes, and would read a whole file ahead of a slow client.
+  const strategy = new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES });
+  return Readable.toWeb(createReadStream(content.file, { start, end }), { strategy }) as ReadableStream;
 }
