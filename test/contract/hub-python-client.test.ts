@@ -21,17 +21,19 @@ describe('the Hub simulator and huggingface_hub', () => {
   let python: PythonClient;
   let model: string;
   const repo = 'anneal/python-model';
+  const cleanUps: (() => Promise<void>)[] = [];
 
   beforeAll(async () => {
     // Parts of 64 KiB above 256 KiB: one shard goes in parts, the other in one piece. Three tree entries per page.
     bench = await startTestHub({ faults, multipart: { above: 256 * 1024, partSize: 64 * 1024 }, treePageSize: 3 });
+    cleanUps.push(bench.close);
     model = await bench.folder('model');
     await writeModelFolder(model);
     python = startPythonClient({ endpoint: bench.hub.url, token: WRITER.token, home: await bench.folder('home') });
+    cleanUps.push(python.close);
   });
   afterAll(async () => {
-    await python.close();
-    await bench.close();
+    for (const cleanUp of cleanUps.reverse()) await cleanUp();
   });
 
   test('says who is asking and which role the token has', async () => {

@@ -34,7 +34,7 @@ export interface PythonClient {
   raises(code: string, args?: Record<string, unknown>): Promise<PythonError>;
   /** Runs the `hf` command of the same environment. */
   cli(args: string[]): Promise<{ code: number | null; output: string }>;
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** The real `huggingface_hub` of the environment that ANNEAL_PYTHON names, pointed at `endpoint`. */

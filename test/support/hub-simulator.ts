@@ -38,8 +38,8 @@ export interface TestHub {
   /** A fresh empty folder below this test's own. */
   folder(name: string): Promise<string>;
   /** Ends the process's part and starts again on the same state. */
-  restart(): Promise<void>;
-  close(): Promise<void>;
+  restart: () => Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** A Hub on a free port over a temporary directory. `close` leaves nothing behind. */
