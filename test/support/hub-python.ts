@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 
@@ -40,7 +41,7 @@ export interface PythonClient {
 /** The real `huggingface_hub` of the environment that ANNEAL_PYTHON names, pointed at `endpoint`. */
 export function startPythonClient(options: { endpoint: string; token: string | null; home: string }): PythonClient {
   const python = process.env['ANNEAL_PYTHON'];
-  if (python === undefined || python === '') {
+  if (python === undefined || !existsSync(python)) {
     throw new Error(
       'ANNEAL_PYTHON must name a Python interpreter with huggingface_hub installed (jobs/locks/rehearsal.txt)',
     );

@@ -1,0 +1,73 @@
+import { parseSpec, type PipelineSpec, type PipelineSpecInput } from '../../contract/spec.ts';
+import type { Plan } from '../../contract/stages.ts';
+import { estimateStages } from '../../domain/estimate.ts';
+import { fromUsd } from '../../domain/money.ts';
+
+const DEFAULTS = {
+  name: 'tiny',
+  base: { repo: 'anneal/tiny-base' },
+  toolchain: 'rehearsal',
+  ablate: { trials: 8 },
+  quantize: { method: 'awq', groupSize: 32 },
+  publish: { repo: 'anneal/tiny' },
+  budget: { capUsd: 12, grace: '1h' },
+  serve: { gpus: ['ADA_80_PRO'], warmupDeadline: '5m' },
+} satisfies PipelineSpecInput;
+
+/** A valid spec; changes replace whole top-level members. */
+export function aSpec(changes: Partial<PipelineSpecInput> = {}): PipelineSpec {
+  const parsed = parseSpec({ ...DEFAULTS, ...changes });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+  return parsed.spec;
+}
+
+/** What `plan` would say of a spec, with one H100 at 3.60 USD an hour (a tenth of a cent per second). */
+export function aPlan(spec: PipelineSpec = aSpec(), changes: Partial<Plan> = {}): Plan {
+  const ladder: Plan['ladder'] = [
+    {
+      gpuTypeId: 'NVIDIA H100 80GB HBM3',
+      cloud: 'SECURE',
+      dataCenterId: null,
+      pricePerHour: fromUsd(3.6),
+      stock: 'High',
+    },
+  ];
+  return {
+    spec,
+    installation: 'test',
+    release: 'r20260101-000000',
+    specHash: 'hash',
+    base: {
+      repo: spec.base.repo,
+      commit: '0'.repeat(40),
+      license: 'apache-2.0',
+      architecture: 'Qwen3ForCausalLM',
+      totalBytes: 2_000_000,
+      contextLength: 512,
+    },
+    needs: { vramGb: 3, hostMemoryGb: 8, containerDiskGb: 20, volumeGb: 10 },
+    podImage: 'image',
+    ladder,
+    serving: spec.serve
+      ? {
+          image: 'worker',
+          gpuPools: 'ADA_80_PRO',
+          gpuCount: 1,
+          pricePerWorkerHour: fromUsd(3.6),
+          maxModelLen: 512,
+          servedModelName: spec.name,
+        }
+      : null,
+    estimate: estimateStages(spec, { totalBytes: 2_000_000 }, ladder),
+    settings: {
+      quietPeriodMs: 90_000,
+      bootDeadlineMs: 2_700_000,
+      cleanupBoundMs: 1_800_000,
+      checkpointLimitMs: 120_000,
+      terminateAllowanceMs: 60_000,
+      stallAfterMs: 900_000,
+    },
+    warnings: [],
+    ...changes,
+  };
+}

@@ -1,0 +1,58 @@
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import type { Activities } from '../../contract/activities.ts';
+import { pipelineWorkflowId, SEARCH_ATTRIBUTES, TASK_QUEUES } from '../../contract/names.ts';
+import type { PipelineInput } from '../../contract/stages.ts';
+import type { modelPipeline } from '../../workflows/index.ts';
+import { required } from './required.ts';
+import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
+
+/** IndexedValueType of the operator service. */
+const VALUE_TYPES = { KEYWORD: 2, DOUBLE: 4 } as const;
+
+/** A server that skips time, with our search attributes. One per test: a failed one may leave its clock locked. */
+export async function startTimeSkipping(): Promise<TestWorkflowEnvironment> {
+  const path = required('TEMPORAL_TEST_SERVER_PATH');
+  const env = await TestWorkflowEnvironment.createTimeSkipping({
+    server: { executable: { type: 'existing-path', path } },
+  });
+  const searchAttributes = Object.fromEntries(
+    Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, VALUE_TYPES[type]]),
+  );
+  await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
+  return env;
+}
+
+export type PipelineHandle = WorkflowHandleWithFirstExecutionRunId<typeof modelPipeline>;
+
+/** Runs both workers with the given activities while `body` talks to a started pipeline. */
+export async function withPipeline<T>(
+  env: TestWorkflowEnvironment,
+  activities: Activities,
+  input: PipelineInput,
+  body: (handle: PipelineHandle) => Promise<T>,
+): Promise<T> {
+  const common = {
+    connection: env.nativeConnection,
+    activities,
+    maxHeartbeatThrottleInterval: '100ms',
+    defaultHeartbeatThrottleInterval: '100ms',
+  } as const;
+  const codePath = required('ANNEAL_TEST_BUNDLE');
+  const main = await Worker.create({ ...common, taskQueue: TASK_QUEUES.main, workflowBundle: { codePath } });
+  const followers = await Worker.create({ ...common, taskQueue: TASK_QUEUES.followers });
+  return main.runUntil(
+    followers.runUntil(async () => {
+      const { name } = input.spec as { name: string };
+      const handle = await env.client.workflow.start<typeof modelPipeline>('modelPipeline', {
+        workflowId: pipelineWorkflowId(name),
+        taskQueue: TASK_QUEUES.main,
+        args: [input],
+        workflowExecutionTimeout: '30d',
+      });
+      return body(handle);
+    }),
+  );
+}

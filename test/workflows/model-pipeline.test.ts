@@ -1,0 +1,397 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { ApplicationFailure } from '@temporalio/common';
+import { WorkflowFailedError } from '@temporalio/client';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import type { Activities } from '../../contract/activities.ts';
+import { POD_JOB_STAGES } from '../../contract/stage-names.ts';
+import type { PipelineSpec } from '../../contract/spec.ts';
+import { fromUsd } from '../../domain/money.ts';
+import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } from '../../workflows/messages.ts';
+import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
+import { aSpec } from '../support/specs.ts';
+import { startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
+
+let env: TestWorkflowEnvironment;
+let world: FakeWorld;
+
+beforeEach(async () => {
+  env = await startTimeSkipping();
+  world = new FakeWorld();
+});
+afterEach(() => env.teardown());
+
+const run = <T>(
+  changes: Partial<Activities>,
+  body: (handle: PipelineHandle) => Promise<T>,
+  spec: PipelineSpec = aSpec(),
+): Promise<T> => withPipeline(env, fakeActivities(world, changes), { spec }, body);
+
+/** The type a run failed with, or how it ended otherwise. */
+async function endOf(handle: PipelineHandle): Promise<string> {
+  try {
+    await handle.result();
+    return 'Completed';
+  } catch (error) {
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    return error.cause instanceof ApplicationFailure ? (error.cause.type ?? '') : (error.cause?.name ?? '');
+  }
+}
+
+const refused =
+  (type: string): (() => Promise<never>) =>
+  () =>
+    Promise.reject(ApplicationFailure.nonRetryable('refused by the test', type));
+
+const nothingRented = (): void => {
+  expect([...world.pods]).toEqual([]);
+  expect([...world.endpoints].map(([, name]) => name)).toEqual([]);
+};
+
+test('runs every stage, gives the pod back before serving, and ends registered', async () => {
+  const order: string[] = [];
+  const result = await run(
+    {
+      createEndpoint: ({ endpointName }) => {
+        order.push(`pods:${world.pods.size}`);
+        return Promise.resolve(world.createEndpoint(endpointName));
+      },
+    },
+    (handle) => handle.result(),
+  );
+  expect(result.stages.map(({ stage, state }) => `${stage} ${state}`)).toEqual(
+    'plan provision prepare ablate merge quantize verify publish deploy warmup smoke register'
+      .split(' ')
+      .map((stage) => `${stage} completed`),
+  );
+  expect(order).toEqual(['pods:0', 'pods:0']);
+  expect(world.pods.size).toBe(0);
+  expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
+  expect(world.holdings[0]).toBe('anneal-test-tiny-r20260101-000000');
+  expect(world.ended?.state).toBe('Completed');
+  expect(result.outputs.register).toEqual({ modelId: 'm', deploymentId: 'd', updated: false, warnings: [] });
+});
+
+test('a stage whose output is given is skipped, and no pod is rented for what is published', async () => {
+  const outputs = {
+    verify: JOB_RESULTS.verify,
+    publish: { repo: 'anneal/tiny', commit: 'c'.repeat(40), tag: 'r1', files: 9, bytes: 1 },
+  };
+  const end = await withPipeline(env, fakeActivities(world), { spec: aSpec(), outputs }, (handle) => handle.result());
+  expect(end.outputs.register?.modelId).toBe('m');
+  expect(world.count('createPod')).toBe(0);
+});
+
+test.each(POD_JOB_STAGES)('a failure in %s ends the run as JobFailed with no pod', async (stage) => {
+  const changes: Partial<Activities> = {
+    followJob: (input) =>
+      Promise.resolve(
+        isStage(input.jobId, stage)
+          ? {
+              kind: 'failed',
+              failure: { class: 'OutOfMemory', message: 'CUDA out of memory', advice: 'smaller batch' },
+            }
+          : { kind: 'succeeded', result: JOB_RESULTS[input.stage] },
+      ),
+  };
+  expect(await run(changes, endOf)).toBe('JobFailed');
+  nothingRented();
+  expect(world.ended?.state).toBe('Failed');
+});
+
+test.each([
+  ['plan', { planRun: refused('PlanRefused') }, 'PlanRefused'],
+  ['provision, clear refusal', { createPod: refused('ProviderRefused') }, 'ProviderRefused'],
+  ['provision, boot', { waitForPod: refused('PodGone') }, 'PodGone'],
+  ['publish, mismatch', { verifyUpload: refused('ManifestMismatch') }, 'ManifestMismatch'],
+  ['deploy', { createEndpoint: refused('ProviderRefused') }, 'ProviderRefused'],
+  ['warmup', { warmEndpoint: refused('WarmupFailed') }, 'WarmupFailed'],
+] satisfies [string, Partial<Activities>, string][])(
+  'a failure in %s leaves nothing rented',
+  async (_stage, changes, type) => {
+    expect(await run(changes, endOf)).toBe(type);
+    nothingRented();
+  },
+);
+
+test('no capacity within the wait limit ends as NoGpuCapacity', async () => {
+  const changes: Partial<Activities> = {
+    createPod: () => Promise.resolve({ kind: 'noCapacity', tried: ['H100: no stock'] }),
+  };
+  expect(await run(changes, endOf)).toBe('NoGpuCapacity');
+});
+
+test('a rejected smoke test takes the candidate down and never touches a stable endpoint', async () => {
+  const changes: Partial<Activities> = {
+    smokeEndpoint: () =>
+      Promise.resolve({
+        kind: 'rejected',
+        output: {
+          checks: [{ name: 'answer', passed: false, detail: 'other text' }],
+          sample: { prompt: '', answer: '' },
+          firstTokenMs: 1,
+          tokensPerSecond: 1,
+        },
+      }),
+  };
+  expect(await run(changes, endOf)).toBe('SmokeTestFailed');
+  nothingRented();
+});
+
+test('a release that does not hold on the live endpoint gives the former one back', async () => {
+  world.endpoints.set('endpoint-live', 'anneal-test-tiny');
+  const restored: string[] = [];
+  const changes: Partial<Activities> = {
+    warmEndpoint: ({ endpointId }) =>
+      endpointId === 'endpoint-live' ? refused('WarmupFailed')() : Promise.resolve({ coldStartMs: 1, sawStates: [] }),
+    restoreEndpoint: ({ endpointId, templateId }) =>
+      (restored.push(`${endpointId} ${templateId}`), Promise.resolve()),
+  };
+  expect(await run(changes, endOf)).toBe('WarmupFailed');
+  expect(restored).toEqual(['endpoint-live template-old']);
+  expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
+});
+
+test.each(['prepare', 'ablate', 'merge', 'quantize', 'verify', 'publish'] as const)(
+  'a cancel during %s ends as Cancelled with no pod',
+  async (stage) => {
+    const changes: Partial<Activities> = {
+      followJob: async (input) => {
+        if (isStage(input.jobId, stage)) await hang();
+        return { kind: 'succeeded', result: JOB_RESULTS[input.stage] };
+      },
+    };
+    const end = await run(changes, async (handle) => {
+      await until(() => world.calls.some((call) => call.startsWith('followJob') && call.includes(`-${stage}`)));
+      await handle.cancel();
+      return endOf(handle);
+    });
+    expect(end).toBe('CancelledFailure');
+    nothingRented();
+    expect(world.ended?.state).toBe('Cancelled');
+  },
+);
+
+test.each([
+  ['provision', { waitForPod: async () => (await hang(), Promise.reject(new Error('unreachable'))) }, 'waitForPod'],
+  ['warmup', { warmEndpoint: async () => (await hang(), { coldStartMs: 0, sawStates: [] }) }, 'warmEndpoint'],
+] satisfies [string, Partial<Activities>, keyof Activities][])(
+  'a cancel during %s leaves nothing rented',
+  async (_stage, changes, activity) => {
+    const end = await run(changes, async (handle) => {
+      await until(() => world.count(activity) > 0);
+      await handle.cancel();
+      return endOf(handle);
+    });
+    expect(end).toBe('CancelledFailure');
+    nothingRented();
+  },
+);
+
+test('the cancelRun signal ends the run as Cancelled too', async () => {
+  const changes: Partial<Activities> = {
+    followJob: async () => (await hang(), { kind: 'lost' }),
+  };
+  const end = await run(changes, async (handle) => {
+    await until(() => world.count('followJob') > 0);
+    await handle.signal(cancelRunSignal, 'changed my mind');
+    return endOf(handle);
+  });
+  expect(end).toBe('CancelledFailure');
+  nothingRented();
+});
+
+test('a cancel during a slow create waits for its answer and ends what it made', async () => {
+  let answered = false;
+  const changes: Partial<Activities> = {
+    createPod: async ({ podName }) => {
+      const lease = await new Promise<ReturnType<FakeWorld['createPod']>>((resolve) => {
+        setTimeout(() => {
+          answered = true;
+          resolve(world.createPod(podName));
+        }, 1_000);
+      });
+      return { kind: 'created', lease };
+    },
+  };
+  const end = await run(changes, async (handle) => {
+    await until(() => world.count('createPod') > 0);
+    await handle.cancel();
+    return endOf(handle);
+  });
+  expect(answered).toBe(true);
+  expect(end).toBe('CancelledFailure');
+  nothingRented();
+});
+
+test('an unanswered create is looked for, adopted and not repeated', async () => {
+  const changes: Partial<Activities> = {
+    createPod: ({ podName }) => {
+      world.createPod(podName);
+      return Promise.reject(ApplicationFailure.nonRetryable('no answer', 'CreateUncertain'));
+    },
+    settlePod: ({ podName }) => {
+      const found = [...world.pods].find(([, name]) => name === podName);
+      return Promise.resolve(
+        found ? { podId: found[0], podName, gpuTypeId: 'x', ratePerHour: fromUsd(3.6), tried: [] } : null,
+      );
+    },
+  };
+  expect(await run(changes, endOf)).toBe('Completed');
+  expect(world.count('createPod')).toBe(1);
+  expect(world.pods.size).toBe(0);
+});
+
+test('a create that provably left nothing is tried again under the next name', async () => {
+  let attempts = 0;
+  const names: string[] = [];
+  const changes: Partial<Activities> = {
+    createPod: ({ podName }) => {
+      names.push(podName);
+      return ++attempts === 1
+        ? Promise.reject(ApplicationFailure.nonRetryable('no answer', 'CreateUncertain'))
+        : Promise.resolve({ kind: 'created', lease: world.createPod(podName) });
+    },
+  };
+  expect(await run(changes, endOf)).toBe('Completed');
+  expect(names).toEqual(['anneal-test-tiny-r20260101-000000', 'anneal-test-tiny-r20260101-000000-a2']);
+});
+
+test('a cancel while a create is unsettled waits for the quiet period and ends the late pod', async () => {
+  let late = false;
+  const changes: Partial<Activities> = {
+    createPod: ({ podName }) => {
+      // Appears only after the first clean-up has looked.
+      world.holdings.push(`late:${podName}`);
+      return Promise.reject(ApplicationFailure.nonRetryable('no answer', 'CreateUncertain'));
+    },
+    settlePod: async () => (await hang(), null),
+    releasePods: ({ podNames }) => {
+      if (!late) {
+        late = true;
+        world.createPod(podNames[0] ?? '');
+        return Promise.resolve({ endedIds: [] });
+      }
+      world.pods.clear();
+      return Promise.resolve({ endedIds: ['pod-1'] });
+    },
+  };
+  const end = await run(changes, async (handle) => {
+    await until(() => world.count('settlePod') > 0);
+    await handle.cancel();
+    return endOf(handle);
+  });
+  expect(end).toBe('CancelledFailure');
+  expect(world.count('releasePods')).toBe(2);
+  nothingRented();
+});
+
+test('reaching the budget in ablate checkpoints, gives the pod back and, unextended, ends as BudgetExceeded under the cap', async () => {
+  const changes: Partial<Activities> = {
+    followJob: async (input) => {
+      if (!isStage(input.jobId, 'ablate')) return { kind: 'succeeded', result: JOB_RESULTS[input.stage] };
+      await hang(() => world.stopped.has(input.jobId));
+      return { kind: 'stopped' };
+    },
+  };
+  const spec = aSpec({ budget: { capUsd: 1, grace: '1h' } });
+  const end = await run(
+    changes,
+    async (handle) => {
+      const ended = endOf(handle);
+      await until(() => world.calls.some((call) => call.startsWith('followJob') && call.includes('ablate')));
+      // The follower is running, so time does not skip by itself: pass the moment when the cap is near.
+      await env.sleep('30m');
+      return ended;
+    },
+    spec,
+  );
+  expect(end).toBe('BudgetExceeded');
+  expect(world.count('saveCheckpoint')).toBe(1);
+  nothingRented();
+  const spent = world.spends.filter((spend) => spend.toMs !== null).reduce((sum, spend) => sum + spend.amount, 0);
+  expect(spent).toBeLessThanOrEqual(fromUsd(1));
+});
+
+test('an extended budget continues on a new pod without a repeated ablation', async () => {
+  const changes: Partial<Activities> = {
+    followJob: async (input) => {
+      if (isStage(input.jobId, 'merge') && world.count('createPod') === 1) {
+        await hang(() => world.stopped.has(input.jobId));
+        return { kind: 'stopped' };
+      }
+      return { kind: 'succeeded', result: JOB_RESULTS[input.stage] };
+    },
+  };
+  const result = await run(
+    changes,
+    async (handle) => {
+      const ended = handle.result();
+      ended.catch(() => undefined);
+      await until(() => world.calls.some((call) => call.startsWith('followJob') && call.includes('merge')));
+      await env.sleep('30m');
+      await until(async () => (await handle.query(getProgressQuery)).waitingFor === 'extendBudget');
+      expect(world.pods.size).toBe(0);
+      expect(await handle.executeUpdate(extendBudgetUpdate, { args: [5] })).toEqual({ capUsd: 6 });
+      return ended;
+    },
+    aSpec({ budget: { capUsd: 1, grace: '1h' } }),
+  );
+  expect(result.outputs.register?.modelId).toBe('m');
+  expect(world.calls.filter((call) => call.startsWith('startJob') && call.includes('ablate'))).toHaveLength(1);
+  expect(world.count('createPod')).toBe(2);
+  expect(world.count('restoreCheckpoint')).toBe(2);
+});
+
+test('a pod that is taken away is replaced; what was done stays done', async () => {
+  let lost = false;
+  const changes: Partial<Activities> = {
+    followJob: (input) => {
+      if (!isStage(input.jobId, 'quantize') || lost)
+        return Promise.resolve({ kind: 'succeeded', result: JOB_RESULTS[input.stage] });
+      lost = true;
+      return Promise.resolve({ kind: 'podGone', reason: 'taken away' });
+    },
+  };
+  expect(await run(changes, endOf)).toBe('Completed');
+  expect(world.count('createPod')).toBe(2);
+  expect(world.calls.filter((call) => call.startsWith('startJob') && call.includes('ablate'))).toHaveLength(1);
+});
+
+test('a provider that will not confirm the end makes the run end as CleanupIncomplete with the ids', async () => {
+  const changes: Partial<Activities> = {
+    releasePods: () => Promise.reject(ApplicationFailure.retryable('still listed', 'ProviderUnavailable')),
+  };
+  expect(await run(changes, endOf)).toBe('CleanupIncomplete');
+});
+
+test('approvals hold the run before provision until somebody approves', async () => {
+  const end = await run(
+    {},
+    async (handle) => {
+      await until(async () => (await handle.query(getProgressQuery)).waitingFor === 'approval of provision');
+      expect(world.count('createPod')).toBe(0);
+      await expect(handle.executeUpdate(approveUpdate, { args: ['deploy', 'a person', ''] })).rejects.toThrow();
+      await handle.executeUpdate(approveUpdate, { args: ['provision', 'a person', ''] });
+      return endOf(handle);
+    },
+    aSpec({ approvals: ['provision'] }),
+  );
+  expect(end).toBe('Completed');
+});
+
+test('a history stays small whatever the stages do', async () => {
+  const events = await run({}, async (handle) => {
+    await handle.result();
+    return (await handle.fetchHistory()).events ?? [];
+  });
+  expect(events.length).toBeLessThanOrEqual(250);
+});
+
+/** Waits for a condition of the fake world; the deadline is generous, since it only bounds a failing test. */
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 30_000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error('the condition never came true');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
