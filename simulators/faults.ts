@@ -38,7 +38,8 @@ export interface FaultStatus {
   body?: unknown;
   headers?: Record<string, string>;
 }
-export type GateAnswer = void | FaultStatus | 'drop' | 'dropAfterEffect';
+/** undefined = carry on. */
+export type GateAnswer = undefined | FaultStatus | 'drop' | 'dropAfterEffect';
 
 export interface Faults {
   add(rule: FaultRule): void;

@@ -125,7 +125,7 @@ async function* bytesOf(response: Response): AsyncGenerator<Uint8Array, void, un
   const reader = response.body?.getReader();
   if (!reader) return;
   try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value as Uint8Array;
+    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
   } finally {
     // Leaving early (after [DONE] or an error) must not keep the connection.
     await reader.cancel().catch(() => undefined);

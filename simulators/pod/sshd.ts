@@ -42,8 +42,12 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       session.on('exec', (acceptExec, _reject, info) => {
         runCommand(acceptExec(), info.command, options);
       });
-      session.on('shell', (_accept, reject) => reject());
-      session.on('sftp', (_accept, reject) => reject());
+      session.on('shell', (_accept, reject) => {
+        reject();
+      });
+      session.on('sftp', (_accept, reject) => {
+        reject();
+      });
     });
     connection.on('error', () => undefined);
     connection.on('close', () => connections.delete(connection));

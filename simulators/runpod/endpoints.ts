@@ -85,8 +85,9 @@ export function removeEndpoint({ store }: SimulatorContext, id: string): void {
   const endpoint = store.data.endpoints[id];
   if (!endpoint) throw businessError('endpoint not found');
   if (endpoint.workersMax > 0) throw businessError('Endpoint has active workers. Set workers to 0 before deleting it.');
-  delete store.data.endpoints[id];
-  for (const job of Object.values(store.data.jobs)) if (job.endpointId === id) delete store.data.jobs[job.id];
+  Reflect.deleteProperty(store.data.endpoints, id);
+  for (const job of Object.values(store.data.jobs))
+    if (job.endpointId === id) Reflect.deleteProperty(store.data.jobs, job.id);
   store.save();
 }
 

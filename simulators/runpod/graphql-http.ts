@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { parse, type FieldNode, type OperationDefinitionNode } from 'graphql';
+import { Kind, parse, type FieldNode, type OperationDefinitionNode } from 'graphql';
 import { createSchema, createYoga } from 'graphql-yoga';
 import type { Context as HonoContext, Hono } from 'hono';
 import type { SimulatorContext } from './context.ts';
@@ -57,7 +57,7 @@ export function mountGraphql(
 }
 
 /** Resolvers take the request's facts as their context. */
-function unwrapContext<T extends Record<string, Record<string, unknown>>>(resolvers: T) {
+function unwrapContext(resolvers: Record<string, Record<string, unknown>>) {
   type Resolver = (source: unknown, args: unknown, facts: RequestContext) => unknown;
   return Object.fromEntries(
     Object.entries(resolvers).map(([type, fields]) => [
@@ -79,11 +79,12 @@ function rootFields(body: unknown): string[] {
   if (typeof query !== 'string') return [];
   try {
     const operation = parse(query).definitions.find(
-      (node): node is OperationDefinitionNode => node.kind === 'OperationDefinition',
+      (node): node is OperationDefinitionNode => node.kind === Kind.OPERATION_DEFINITION,
     );
-    const fields = operation?.selectionSet.selections.filter((node): node is FieldNode => node.kind === 'Field') ?? [];
+    const fields =
+      operation?.selectionSet.selections.filter((node): node is FieldNode => node.kind === Kind.FIELD) ?? [];
     return fields.map((field) => {
-      const inner = field.selectionSet?.selections.find((node): node is FieldNode => node.kind === 'Field');
+      const inner = field.selectionSet?.selections.find((node): node is FieldNode => node.kind === Kind.FIELD);
       return field.name.value === 'myself' && inner?.selectionSet ? `myself.${inner.name.value}` : field.name.value;
     });
   } catch {

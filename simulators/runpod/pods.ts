@@ -104,7 +104,7 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
   const remove = async (id: string): Promise<void> => {
     const pod = pods[id];
     if (!pod) return;
-    delete pods[id];
+    Reflect.deleteProperty(pods, id);
     ledger.stop(meterOf(id));
     graves.push({ pod: { ...pod, desiredStatus: 'TERMINATED' }, endedAt: Date.now() });
     store.save();

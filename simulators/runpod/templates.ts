@@ -52,7 +52,7 @@ export function deleteTemplate({ store }: SimulatorContext, name: string): void 
     ({ templateId }) => templateId === template.id,
   );
   if (used) throw businessError('Template is in use by one or more pods or endpoints');
-  delete templates[template.id];
+  Reflect.deleteProperty(templates, template.id);
   store.save();
 }
 
@@ -70,6 +70,6 @@ export function createSecret(
 
 export function deleteSecret({ store }: SimulatorContext, id: string): void {
   if (!store.data.secrets[id]) throw businessError('secret not found');
-  delete store.data.secrets[id];
+  Reflect.deleteProperty(store.data.secrets, id);
   store.save();
 }

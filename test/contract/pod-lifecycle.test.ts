@@ -51,7 +51,7 @@ test('sshd opens only when the image start script runs; a start command that end
     world.runpod,
     podRequest('anneal-t-mute-r20260101-000000', { startCommand: 'sleep 300' }),
   );
-  await until(() => Promise.resolve(world.simulator.state().pods[0]?.processes.length ?? 0 > 0));
+  await until(() => Promise.resolve((world.simulator.state().pods[0]?.processes.length ?? 0) > 0));
   expect((await world.runpod.getPod(silent.id))?.ssh).toBeNull();
 });
 

@@ -26,7 +26,7 @@ export function mountDataPlane(app: App, context: SimulatorContext, book: JobBoo
       const action = await context.faults.take({ target: 'dataplane', operation });
       const faulty = answerWithFault(c, action);
       if (faulty) return faulty;
-      const endpoint = context.store.data.endpoints[c.req.param('endpoint') ?? ''];
+      const endpoint = context.store.data.endpoints[c.req.param('endpoint')];
       if (!endpoint) return c.json({ error: 'endpoint not found' }, 404);
       const answer = await handler(c, endpoint);
       return action?.kind === 'loseAnswer' ? cut(c) : answer;

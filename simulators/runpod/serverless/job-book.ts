@@ -103,7 +103,7 @@ export function createJobBook(store: StateStore): JobBook {
       for (const job of Object.values(jobs)) {
         const forgotten = job.endedAt !== null && now > job.endedAt + job.retentionMs;
         if (!forgotten && now <= job.createdAt + job.ttlMs) continue;
-        delete jobs[job.id];
+        Reflect.deleteProperty(jobs, job.id);
         if (!isTerminal(job)) overdue.push(job);
       }
       return overdue;

@@ -1,5 +1,5 @@
 import { createWriteStream, mkdirSync, statSync } from 'node:fs';
-import { dirname, join, resolve, sep } from 'node:path';
+import { dirname, resolve, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
@@ -31,7 +31,6 @@ export async function downloadModel(source: ModelSource, directory: string, sign
     await pipeline(Readable.fromWeb(response.body as ReadableStream), createWriteStream(target));
     if (statSync(target).size !== file.size) throw new Error(`${file.path} is not complete`);
   }
-  mkdirSync(join(directory), { recursive: true });
 }
 
 /** Follows `Link: …; rel="next"`. */
