@@ -15,7 +15,7 @@ from typing import IO
 
 from anneal_job import atomic, process_identity
 from anneal_job.paths import JobPaths, job_paths
-from anneal_job.protocol import PROTOCOL, CallerError, Json, JobSpec, StartRequest, parse_spec
+from anneal_job.protocol import PROTOCOL, CallerError, JobSpec, Json, StartRequest, parse_spec
 
 _READY_SECONDS = 20.0
 

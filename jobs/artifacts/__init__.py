@@ -1,0 +1,1 @@
+"""Files as the pipeline names them: path, size and digests."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub as the pod sees it, through the real client library."""

@@ -1,0 +1,1 @@
+"""Looks at the pod before the work."""
