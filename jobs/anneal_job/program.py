@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import importlib
@@ -135,10 +136,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _flush_quietly(events: EventLog) -> None:
-    try:
+    # On a full disk the failure itself still has to be reported.
+    with contextlib.suppress(OSError):
         events.flush()
-    except OSError:
-        pass  # on a full disk the failure itself still has to be reported
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def cut_strings(value: Any, limit_chars: int) -> Any:
 
 
 def encode_line(value: Json) -> bytes:
-    """One JSON line of at most `LINE_LIMIT_BYTES` bytes with its newline; long strings are cut, a still longer value is replaced."""
+    """One JSON line of at most `LINE_LIMIT_BYTES` bytes; long strings are cut, a still longer value is replaced."""
     for limit_chars in (None, 2048, 512, 128, 32):
         shown = value if limit_chars is None else cut_strings(value, limit_chars)
         line = json.dumps(shown, separators=(",", ":")).encode() + b"\n"

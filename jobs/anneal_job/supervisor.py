@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -57,10 +58,9 @@ class LogRelay:
     def _write(self, line: bytes) -> None:
         clean = self._secrets.data(line)
         self._tail.append(clean[-1000:].decode(errors="replace"))
-        try:
+        # A full disk must not take the supervisor down: it still has to record the end.
+        with contextlib.suppress(OSError):
             self._stream.write(clean + b"\n")
-        except OSError:
-            pass  # A full disk must not take the supervisor down: it still has to record the end.
 
 
 @dataclass

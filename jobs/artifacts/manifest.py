@@ -28,16 +28,13 @@ def to_json(files: list[FileDigest]) -> dict[str, Any]:
     return {"files": [file.to_json(git=True) for file in sorted(files)], "digest": digest_of(files)}
 
 
-def require_equal(folder: Path, manifest: dict[str, Any], replaced: frozenset[str]) -> list[FileDigest]:
-    """Hashes `folder` again and returns its digests when they equal `manifest`, else raises `ManifestMismatch`.
-
-    `replaced` names files written anew on purpose since the manifest was made; their content is not compared.
-    """
+def require_equal(folder: Path, manifest: dict[str, Any]) -> list[FileDigest]:
+    """Hashes `folder` again and returns its digests when they equal `manifest`, else raises `ManifestMismatch`."""
     expected = {str(entry["path"]): entry for entry in manifest.get("files", [])}
     if not expected:
-        raise JobFailure("BadInput", "the manifest lists no files", "Run verify first and pass on its manifest.")
+        raise JobFailure("BadInput", "the manifest lists no files", "Run verify first and pass its manifest on.")
     found = {file.path: file for file in build(folder)}
-    for path in sorted((expected.keys() | found.keys()) - replaced):
+    for path in sorted(expected.keys() | found.keys()):
         entry, file = expected.get(path), found.get(path)
         if entry is None:
             problem = f"{path} is not in the manifest"

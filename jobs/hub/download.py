@@ -37,7 +37,7 @@ def download(context: JobContext, api: Any, repository: str, commit: str, folder
             (folder / path).unlink()
     digests: list[FileDigest] = []
     checked = 0
-    for path, file in sorted(wanted.items()):
+    for file in sorted(wanted.values(), key=lambda entry: entry.path):
         context.check_stop()
         digests.append(_checked(context, api, repository, commit, folder, file))
         checked += file.size

@@ -38,7 +38,7 @@ def _gpu_names() -> list[str]:
 
 
 def memory_limit_bytes() -> int:
-    """The control group's memory limit, or the machine's memory where there is none: `free` shows the host's, which is not ours."""
+    """The control group's memory limit, or the machine's memory where there is none. `free` shows the host's, not ours."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -16,17 +16,18 @@ _CARD = "README.md"
 
 def run(context: JobContext) -> dict[str, Any]:
     """Params: `repo`, `revision` (branch, exists), `hubEndpoint`, `disableXet`, `card` (text of README.md), `message`,
-    `deleteOthers`, `manifest` (from verify).
+    `deleteOthers`, `manifest`.
 
-    Every file is hashed again before anything is sent; the card replaces README.md, so that file is not compared with the
-    manifest. Idempotency: the content; equal trees give no new commit. Result: `commit` that holds exactly `files`,
-    `uploadedBytes`. Raises `ManifestMismatch` naming the file, and the failures of `hub.upload`.
+    The card becomes README.md, then every file is hashed again and compared with `manifest` (verify's, with the card's
+    entry in place of the base's README.md) before anything is sent. Idempotency: the content; equal trees give no new
+    commit. Result: `commit` that holds exactly these files, `files` (their number), `uploadedBytes`. Raises
+    `ManifestMismatch` naming the file, and the failures of `hub.upload`.
     """
     toolchain_of(context)
     release = context.paths.release
     card = context.param("card", str)
     atomic.write_bytes(release / _CARD, card.encode())
-    files = manifest.require_equal(release, context.param("manifest", dict), frozenset({_CARD}))
+    files = manifest.require_equal(release, context.param("manifest", dict))
     context.check_stop()
     commit, sent = upload(
         context,
@@ -38,4 +39,4 @@ def run(context: JobContext) -> dict[str, Any]:
         context.param("message", str),
         delete_others=context.param("deleteOthers", bool, False),
     )
-    return {"commit": commit, "uploadedBytes": sent, "files": [file.to_json(git=True) for file in files]}
+    return {"commit": commit, "uploadedBytes": sent, "files": len(files)}

@@ -24,14 +24,14 @@ from toolchains.rehearsal.trial_journal import Trial, TrialJournal
 def run(context: JobContext) -> dict[str, Any]:
     """Searches `trials` trials and writes the best allowed one as an adapter.
 
-    Params: `trials`, `seed`, `maxKl` (nats), `prompts` (null = shipped sets), `trialSeconds` (least duration of a trial in
-    seconds, default 0; for rehearsals that need a long job). Idempotency: the journal; a trial index is never run twice
-    for the same base, prompts and seed. Raises `NoTrialWithinKl` when no trial is allowed.
+    Params: `trials`, `seed`, `maxKl` (nats), `prompts` (null = shipped sets), `trialSeconds` or `minTrialSeconds` (least
+    duration of a trial in seconds, default 0; for rehearsals that need a long job). Idempotency: the journal; a trial
+    index is never run twice for the same base, prompts and seed. Raises `NoTrialWithinKl` when no trial is allowed.
     """
     trials = context.param("trials", int)
     seed = context.param("seed", int, 1)
     max_kl = context.number("maxKl", 0.5)
-    trial_seconds = context.number("trialSeconds", 0.0)
+    trial_seconds = context.number("trialSeconds", context.number("minTrialSeconds", 0.0))
     if trials < 1:
         raise JobFailure("BadInput", "trials must be at least 1", "Correct the request.")
     sets = prompt_files.ablation_sets(context)

@@ -68,7 +68,8 @@ def ablated(decoder: Decoder, direction: Float32, strength: float, first_layer: 
     changed: dict[str, Float32] = {}
     for name in target_names(decoder.config.layers, first_layer):
         weight = decoder.weights[name]
-        changed[name] = weight - np.float32(strength) * np.outer(direction, direction @ weight)
+        change = np.float32(strength) * np.outer(direction, direction @ weight)
+        changed[name] = np.asarray(weight - change, dtype=np.float32)
     return decoder.with_weights(changed)
 
 

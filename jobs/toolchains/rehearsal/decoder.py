@@ -84,6 +84,8 @@ def _unpack(module: str, tensors: dict[str, Tensor]) -> Float32:
     packed, scale, zero_point, shape = parts
     if packed is None or scale is None or zero_point is None or shape is None:
         raise JobFailure("DamagedModel", f"{module} lacks one of its packed parameters", "Run quantize again.")
+    if not int4_packing.fits(packed, scale, zero_point, shape):
+        raise JobFailure("DamagedModel", f"the packed parameters of {module} do not fit together", "Run quantize again.")
     return int4_packing.dequantize(packed, scale, zero_point, shape)
 
 

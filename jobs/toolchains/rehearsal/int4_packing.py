@@ -25,14 +25,15 @@ def pack_rows(codes: NDArray[np.int8]) -> NDArray[np.int32]:
     padded[:, :columns] = (codes.astype(np.int32) - CODE_MIN).astype(np.uint32)
     shifts = (np.arange(_PER_WORD) * BITS).astype(np.uint32)
     words = np.bitwise_or.reduce(padded.reshape(rows, -1, _PER_WORD) << shifts, axis=2)
-    return words.astype(np.uint32).view(np.int32)
+    return np.asarray(words.astype(np.uint32).view(np.int32), dtype=np.int32)
 
 
 def unpack_rows(words: NDArray[np.int32], columns: int) -> NDArray[np.int8]:
     """The inverse of `pack_rows` for a known number of columns."""
     shifts = (np.arange(_PER_WORD) * BITS).astype(np.uint32)
     codes = (np.ascontiguousarray(words).view(np.uint32)[:, :, None] >> shifts) & np.uint32(0xF)
-    return (codes.reshape(words.shape[0], -1)[:, :columns].astype(np.int32) + CODE_MIN).astype(np.int8)
+    signed = codes.reshape(words.shape[0], -1)[:, :columns].astype(np.int32) + CODE_MIN
+    return np.asarray(signed, dtype=np.int8)
 
 
 def quantize(weight: Float32, group_size: int, scale_dtype: str) -> dict[str, Tensor]:
@@ -65,6 +66,21 @@ def quantize(weight: Float32, group_size: int, scale_dtype: str) -> dict[str, Te
     }
 
 
+def fits(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: Tensor) -> bool:
+    """True when the shapes of the four parameters describe one matrix."""
+    if shape.data.shape != (2,) or packed.data.ndim != 2 or scale.data.ndim != 2:
+        return False
+    rows, columns = (int(n) for n in shape.data.tolist())
+    groups = scale.data.shape[1]
+    return (
+        packed.data.shape == (rows, -(-columns // _PER_WORD))
+        and scale.data.shape[0] == rows
+        and groups > 0
+        and columns % groups == 0
+        and zero_point.data.shape == (-(-rows // _PER_WORD), groups)
+    )
+
+
 def dequantize(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: Tensor) -> Float32:
     """The float32 matrix that the four parameters stand for."""
     rows, columns = (int(n) for n in shape.data.tolist())
@@ -72,4 +88,4 @@ def dequantize(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: Tensor)
     codes = unpack_rows(packed.data.astype(np.int32), columns)
     zeros = unpack_rows(np.ascontiguousarray(zero_point.data.astype(np.int32).T), rows).T
     grouped = codes.reshape(rows, scales.shape[1], -1).astype(np.float32) - zeros[:, :, None].astype(np.float32)
-    return (grouped * scales[:, :, None]).reshape(rows, columns)
+    return np.asarray((grouped * scales[:, :, None]).reshape(rows, columns), dtype=np.float32)

@@ -23,11 +23,16 @@ _PIECE_BYTES = 4 * 1024 * 1024
 def run(context: JobContext) -> dict[str, Any]:
     """Writes work/merged: `W + (alpha / r) * B @ A` in float32, cast back, for every matrix the adapter names.
 
-    Everything else is copied byte for byte. Without an adapter the result equals the base. Memory: one matrix. Resumable
+    Param `ablated`: true demands an adapter, false ignores one, absent takes one if there is one; without, the result
+    equals the base. Everything else is copied byte for byte. Memory: one matrix. Resumable
     per shard; a merge made from other inputs is removed first, so the same inputs always give the same bytes.
     """
     paths = context.paths
-    deltas = read_adapter(paths.adapter)
+    there = (paths.adapter / "adapter_config.json").exists()
+    wanted = context.param("ablated", bool, there)
+    if wanted and not there:
+        raise JobFailure("AdapterMissing", "there is no adapter to merge", "Run ablate first, or restore its checkpoint.")
+    deltas = read_adapter(paths.adapter) if wanted else {}
     headers = checkpoint.check(paths.base)
     known = {name for header in headers.values() for name in header.tensors}
     if missing := sorted(deltas.keys() - known):
@@ -45,7 +50,7 @@ def run(context: JobContext) -> dict[str, Any]:
         progress = {"key": key, "shards": {}}
     paths.merged.mkdir(parents=True, exist_ok=True)
     changed: list[str] = []
-    for number, (name, header) in enumerate(sorted(headers.items()), start=1):
+    for number, name in enumerate(sorted(headers), start=1):
         context.check_stop()
         target = paths.merged / name
         done = progress["shards"].get(name)
@@ -68,9 +73,7 @@ def run(context: JobContext) -> dict[str, Any]:
 
 
 def read_adapter(folder: Path) -> dict[str, tuple[Float32, Float32]]:
-    """Weight name to the pair (scaled B of shape (rows, r), A of shape (r, columns)); empty when there is no adapter."""
-    if not (folder / "adapter_config.json").exists():
-        return {}
+    """Weight name to the pair (scaled B of shape (rows, r), A of shape (r, columns)); from a plain LoRA adapter."""
     config = checkpoint.read_object(folder / "adapter_config.json")
     plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
     if not plain or any(config.get(name) for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")):

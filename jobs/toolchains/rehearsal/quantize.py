@@ -26,7 +26,8 @@ def run(context: JobContext) -> dict[str, Any]:
     """Makes work/release from work/merged. Params: `method` (`awq` or `none`), `groupSize`.
 
     Deterministic: the same merged model gives the same bytes. Output goes to a temporary folder and is renamed, so an
-    interrupted run leaves nothing that looks finished; a repeated one replaces the release.
+    interrupted run leaves nothing that looks finished; a repeated one replaces the release. Result `format` is
+    `pack-quantized`, or `none` with `groupSize` 0.
     """
     paths = context.paths
     method = context.param("method", str, "awq")
@@ -41,7 +42,7 @@ def run(context: JobContext) -> dict[str, Any]:
         return {
             "format": "none",
             "bits": bits,
-            "groupSize": None,
+            "groupSize": 0,
             "releaseBytes": _total_bytes(paths.release),
             "compression": 1.0,
         }
@@ -57,7 +58,7 @@ def run(context: JobContext) -> dict[str, Any]:
     _publish_folder(paths.quantized, paths.release)
     release_bytes = _total_bytes(paths.release)
     return {
-        "format": "compressed-tensors",
+        "format": "pack-quantized",
         "bits": int4_packing.BITS,
         "groupSize": group_size,
         "releaseBytes": release_bytes,
@@ -86,7 +87,7 @@ def fitting_group_size(headers: dict[str, Header], wanted: int) -> int:
 
 def quantization_config(group_size: int) -> dict[str, Any]:
     """The `quantization_config` of config.json as compressed-tensors 0.17 writes it for W4A16_ASYM."""
-    weights = {
+    weights: dict[str, Any] = {
         "actorder": None,
         "block_structure": None,
         "dynamic": False,

@@ -210,8 +210,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, work: Work) -> None:
         text, count = "", 0
-        for piece, count in self.engine.pieces(work):  # noqa: B007 - the last count is the total
+        for piece, decoded in self.engine.pieces(work):
             text += piece
+            count = decoded
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": _finish(work, count), "stop_reason": None}
         choice |= {"message": {"role": "assistant", "content": text}} if work.chat else {"text": text}
         self._send(200, {**self._envelope(work), "choices": [choice], "usage": _usage(work, count)})
@@ -229,7 +230,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if work.chat:
                 self._event({**envelope, "choices": [self._delta({"role": "assistant", "content": ""}, None)]})
-            for piece, count in self.engine.pieces(work):
+            for piece, decoded in self.engine.pieces(work):
+                count = decoded
                 if piece:
                     self._event({**envelope, "choices": [self._piece(work, piece, None)]})
             self._event({**envelope, "choices": [self._piece(work, "", _finish(work, count))]})
