@@ -23,8 +23,6 @@ export interface ActivitySettings {
   owner: string | null;
   podImage: string;
   servingImage: string;
-  /** Public keys of operators, appended to a pod's authorized keys. */
-  operatorKeys: readonly string[];
   /** Given to a pod's job over stdin, for the one process that needs it. */
   hubToken: string;
   /** Name of the RunPod secret that holds the reader token for workers; null = public repositories only. */

@@ -1,7 +1,7 @@
 import { getClient } from '@temporalio/activity';
 import type { LedgerActivities } from '../contract/activities.ts';
-import type { Json } from '../contract/json.ts';
-import type { Stage } from '../contract/stage-names.ts';
+import type { StageReport } from '../contract/stages.ts';
+import type { StageEvent } from '../services/registry/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'registry'>;
@@ -14,44 +14,43 @@ export const createLedgerActivities = ({ registry }: Dependencies): LedgerActivi
     await getClient().workflow.getHandle(workflowId, runId).cancel();
   },
 
-  async recordRun({ run, spec, cap }) {
+  async keepBooks({ run, spec, cap, spent, overrun, meters, stages, end }) {
     const { runId, workflowId, name, release } = run;
     await registry.saveRun({ runId, workflowId, name, release, spec, capMicroUsd: cap });
-  },
-
-  async recordStage({ run, report, detail }) {
-    const { stage, state, startedAtMs, endedAtMs, cost } = report;
-    if (state === 'pending' || state === 'waiting' || state === 'running') return;
-    const now = Date.now();
-    await registry.recordStage({
-      runId: run.runId,
-      stage,
-      state,
-      startedAt: iso(startedAtMs ?? endedAtMs ?? now),
-      endedAt: iso(endedAtMs ?? now),
-      costMicroUsd: cost,
-      detail,
-    });
-  },
-
-  async recordSpend({ run, resource, resourceId, ratePerHour, fromMs, toMs, amount, overrun }) {
-    await registry.saveLedger({
-      entryId: `${run.runId}/${resource}/${resourceId}`,
-      runId: run.runId,
-      resource,
-      resourceId,
-      ratePerHourMicroUsd: ratePerHour,
-      from: iso(fromMs),
-      to: toMs === null ? null : iso(toMs),
-      amountMicroUsd: amount,
-      overrun,
-    });
-  },
-
-  async finishRun({ run, state, spent, endedAtMs, outputs }) {
-    for (const [stage, output] of Object.entries(outputs as Record<string, Json>)) {
-      await registry.saveOutput(run.runId, stage as Stage, output);
+    for (const { resource, resourceId, ratePerHour, fromMs, toMs, amount } of meters) {
+      await registry.saveLedger({
+        entryId: `${runId}/${resource}/${resourceId}`,
+        runId,
+        resource,
+        resourceId,
+        ratePerHourMicroUsd: ratePerHour,
+        from: iso(fromMs),
+        to: toMs === null ? null : iso(toMs),
+        amountMicroUsd: amount,
+        overrun: overrun > 0,
+      });
     }
-    await registry.finishRun(run.runId, { state, spentMicroUsd: spent, endedAt: iso(endedAtMs) });
+    for (const { report, output } of stages) {
+      await registry.recordStage({ runId, ...toStageEvent(report), detail: output });
+      if (output !== null) await registry.saveOutput(runId, report.stage, output);
+    }
+    if (end) await registry.finishRun(runId, { state: end.state, spentMicroUsd: spent, endedAt: iso(end.atMs) });
   },
 });
+
+function toStageEvent({
+  stage,
+  state,
+  startedAtMs,
+  endedAtMs,
+  cost,
+}: StageReport): Omit<StageEvent, 'runId' | 'detail'> {
+  const at = startedAtMs ?? endedAtMs ?? 0;
+  return {
+    stage,
+    state: state === 'completed' || state === 'skipped' || state === 'cancelled' ? state : 'failed',
+    startedAt: iso(at),
+    endedAt: iso(endedAtMs ?? at),
+    costMicroUsd: cost,
+  };
+}

@@ -86,11 +86,7 @@ async function createOn(deps: Dependencies, input: PodRequestInput, rung: Ladder
   return outcome.kind === 'created' ? outcome.pod : 'no instance available';
 }
 
-function podRequest(
-  { ssh, settings }: Dependencies,
-  { podName, run, plan }: PodRequestInput,
-  rung: LadderRung,
-): PodRequest {
+function podRequest({ ssh }: Dependencies, { podName, run, plan }: PodRequestInput, rung: LadderRung): PodRequest {
   const { needs, podImage } = plan;
   return {
     name: podName,
@@ -105,7 +101,7 @@ function podRequest(
     minMemoryGb: needs.hostMemoryGb,
     ports: '22/tcp',
     env: podEnv({
-      publicKeys: [ssh.publicKeyFor(podName), ...settings.operatorKeys],
+      publicKey: ssh.publicKeyFor(podName),
       bootValue: ssh.bootValueFor(podName),
       specHash: run.specHash,
     }),

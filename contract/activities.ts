@@ -1,6 +1,6 @@
 import type { JobFailure } from './job-protocol.ts';
 import type { Json } from './json.ts';
-import type { PodJobStage, Stage } from './stage-names.ts';
+import type { PodJobStage } from './stage-names.ts';
 import type {
   AblateOutput,
   DeployOutput,
@@ -188,19 +188,30 @@ export interface RegisterActivities {
 export interface LedgerActivities {
   /** Asks the server to cancel this run: only a requested cancel lets a workflow end as Cancelled. Idempotent. */
   cancelOwnRun(input: { workflowId: string; runId: string }): Promise<void>;
-  recordRun(input: { run: RunRef; spec: Json; cap: MicroUsd }): Promise<void>;
-  recordStage(input: { run: RunRef; report: StageReport; detail: Json }): Promise<void>;
-  recordSpend(input: {
-    run: RunRef;
-    resource: string;
-    resourceId: string;
-    ratePerHour: MicroUsd;
-    fromMs: number;
-    toMs: number | null;
-    amount: MicroUsd;
-    overrun: boolean;
-  }): Promise<void>;
-  finishRun(input: { run: RunRef; state: string; spent: MicroUsd; endedAtMs: number; outputs: Json }): Promise<void>;
+  /** Copies what the workflow knows into Postgres: run, meters, stages, end. Idempotent by run, meter and stage start. */
+  keepBooks(input: Books): Promise<void>;
+}
+
+export interface MeterEntry {
+  resource: 'pod' | 'serving';
+  resourceId: string;
+  ratePerHour: MicroUsd;
+  fromMs: number;
+  toMs: number | null;
+  amount: MicroUsd;
+}
+
+export interface Books {
+  run: RunRef;
+  spec: Json;
+  cap: MicroUsd;
+  spent: MicroUsd;
+  overrun: MicroUsd;
+  meters: MeterEntry[];
+  /** Stages that have ended, with their outputs. */
+  stages: { report: StageReport; output: Json }[];
+  /** Temporal's word for how the run closed; null while it is open. */
+  end: { state: string; atMs: number } | null;
 }
 
 export type Activities = PlanActivities &
@@ -214,4 +225,3 @@ export type Activities = PlanActivities &
   LedgerActivities;
 
 export type ActivityName = keyof Activities;
-export type { Stage };

@@ -39,6 +39,4 @@ export const { warmEndpoint } = proxyActivities<WarmupActivities>(profile.follow
 export const { smokeEndpoint } = proxyActivities<SmokeActivities>(profile.follow);
 export const { registerModel } = proxyActivities<RegisterActivities>(profile.register);
 export const { cancelOwnRun } = proxyActivities<LedgerActivities>(profile.mutation);
-export const { recordRun, recordStage, recordSpend, finishRun } = proxyActivities<LedgerActivities>(
-  profile.bookkeeping,
-);
+export const { keepBooks } = proxyActivities<LedgerActivities>(profile.bookkeeping);

@@ -20,7 +20,7 @@ import type {
 } from '../contract/stages.ts';
 import { reserveFor } from '../domain/budget.ts';
 import { fromUsd } from '../domain/money.ts';
-import { finishRun, planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
+import { planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
 import { deployRelease, type DeployReleaseResult } from './deploy-release.ts';
 import { buildRelease } from './lib/build-release.ts';
 import { failure, toRunFailure } from './lib/failures.ts';
@@ -82,7 +82,7 @@ async function deploy(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
   const input = { run: run.ref, plan, repo, commit, answers, hardDeadlineMs: run.budget.exhaustedAtMs(rate) };
-  run.startMeter('serving', meter, rate);
+  run.startMeter(meter, rate);
   try {
     const end = await run.budget.race(
       () => startDeploy(plan.spec.name, input),
@@ -99,7 +99,7 @@ async function deploy(
     run.setIds({ endpointId: deployed.endpointId });
     return end.value;
   } finally {
-    run.stopMeter('serving', meter);
+    run.stopMeter(meter);
   }
 }
 
@@ -161,10 +161,10 @@ const registration = (
 async function closing(run: Run, story: () => Promise<void>): Promise<PipelineResult> {
   try {
     await story();
-    await close(run, 'Completed');
+    await run.closeBooks('Completed', BOOKS_LIMIT_MS);
     return result(run);
   } catch (error) {
-    await close(run, isCancellation(error) ? 'Cancelled' : 'Failed');
+    await run.closeBooks(isCancellation(error) ? 'Cancelled' : 'Failed', BOOKS_LIMIT_MS);
     throw toRunFailure(error);
   }
 }
@@ -180,16 +180,7 @@ const result = (run: Run): PipelineResult => ({
 });
 
 /** How long a closing run waits for its copies in Postgres; they are copies, so it closes without them. */
-const COPIES_LIMIT_MS = 60_000;
-
-async function close(run: Run, state: string): Promise<void> {
-  if (!run.outputs.plan) return;
-  const end = { state, spent: run.budget.spent(), endedAtMs: Date.now(), outputs: run.outputs as unknown as Json };
-  await CancellationScope.nonCancellable(async () => {
-    run.copy(finishRun({ run: run.ref, ...end }));
-    await run.copiesWritten(COPIES_LIMIT_MS);
-  });
-}
+const BOOKS_LIMIT_MS = 60_000;
 
 function required<T>(value: T | undefined, stage: string): T {
   if (value === undefined)

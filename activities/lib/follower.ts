@@ -177,11 +177,6 @@ const savedDetails = z.looseObject({ jobId: z.string(), offset: z.number().int()
 function resumeDetails(saved: unknown, jobId: string): FollowDetails {
   const parsed = savedDetails.safeParse(saved);
   if (!parsed.success || parsed.data.jobId !== jobId) return { jobId, offset: 0, attempt: 1, progress: null };
-  return {
-    progress: null,
-    ...(saved as FollowDetails),
-    jobId,
-    offset: parsed.data.offset,
-    attempt: parsed.data.attempt + 1,
-  };
+  const { offset, attempt } = parsed.data;
+  return { jobId, offset, attempt: attempt + 1, progress: (saved as FollowDetails).progress };
 }

@@ -1,5 +1,5 @@
 import { cancellationSignal, getClient, heartbeat, sleep } from '@temporalio/activity';
-import type { Activities, JobResults } from '../../contract/activities.ts';
+import type { Activities, Books, JobResults } from '../../contract/activities.ts';
 import { parseSpec } from '../../contract/spec.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { PodLease, SmokeOutput } from '../../contract/stages.ts';
@@ -12,8 +12,7 @@ export class FakeWorld {
   readonly endpoints = new Map<string, string>();
   readonly calls: string[] = [];
   readonly holdings: string[] = [];
-  readonly spends: Parameters<Activities['recordSpend']>[0][] = [];
-  ended: Parameters<Activities['finishRun']>[0] | null = null;
+  books: Books | null = null;
   /** Job ids asked to stop. */
   readonly stopped = new Set<string>();
   private counter = 0;
@@ -116,10 +115,7 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     cancelOwnRun: async ({ workflowId, runId }) => {
       await getClient().workflow.getHandle(workflowId, runId).cancel();
     },
-    recordRun: () => Promise.resolve(),
-    recordStage: () => Promise.resolve(),
-    recordSpend: (spend) => (world.spends.push(spend), Promise.resolve()),
-    finishRun: (end) => ((world.ended = end), Promise.resolve()),
+    keepBooks: (books) => ((world.books = books), Promise.resolve()),
   };
   const all = { ...base, ...changes } as Record<string, (input: never) => Promise<unknown>>;
   const noted: Record<string, (input: never) => Promise<unknown>> = {};

@@ -31,13 +31,18 @@ export class BudgetGuard {
     this.version++;
   }
 
-  /** Closes a meter at the moment the provider confirmed the thing gone; returns what it cost. */
-  stopMeter(id: string): Meter & { amount: MicroUsd } {
+  /** Closes a meter at the moment the provider confirmed the thing gone. Closing twice is harmless. */
+  stopMeter(id: string): void {
     const meter = this.meters.find((candidate) => candidate.id === id && candidate.toMs === null);
-    if (!meter) return { id, ratePerHour: ZERO_USD, fromMs: Date.now(), toMs: Date.now(), amount: ZERO_USD };
+    if (!meter) return;
     meter.toMs = Date.now();
     this.version++;
-    return { ...meter, amount: meterCost(meter, meter.toMs) };
+  }
+
+  /** Every meter with what it has cost so far. */
+  entries(): (Meter & { amount: MicroUsd })[] {
+    const now = Date.now();
+    return this.meters.map((meter) => ({ ...meter, amount: meterCost(meter, now) }));
   }
 
   /** What must stay unspent for an orderly stop, given what is rented next. */

@@ -84,7 +84,8 @@ const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
 /** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
 async function ablate(run: Run, pod: ReadyPod): Promise<void> {
   const finished = run.take('ablate') ?? run.outputs.ablate;
-  await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate' });
+  // A first pod has nothing to continue from.
+  if (finished || run.podAttempts > 1) await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate' });
   if (finished) return;
   const { trials, seed, maxKl, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
   const params = { trials, seed, maxKl, prompts, minTrialSeconds } as unknown as Json;

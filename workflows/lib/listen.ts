@@ -1,4 +1,4 @@
-import { ApplicationFailure, log, setHandler, workflowInfo } from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } from '@temporalio/workflow';
 import { fromUsd, toUsd } from '../../domain/money.ts';
 import { cancelOwnRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
@@ -23,7 +23,8 @@ export function listen(run: Run): void {
     async (reason) => {
       log.info('cancel requested', { reason });
       const { workflowId, runId } = workflowInfo();
-      await cancelOwnRun({ workflowId, runId });
+      // The cancel that comes back must not cancel its own messenger.
+      await CancellationScope.nonCancellable(() => cancelOwnRun({ workflowId, runId }));
     },
     describe('cancelRun'),
   );

@@ -1,23 +1,23 @@
 import {
   CancellationScope,
   condition,
-  isCancellation,
   log,
   setCurrentDetails,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import type { RunRef } from '../../contract/activities.ts';
+import type { Books, MeterEntry, RunRef } from '../../contract/activities.ts';
 import type { Json } from '../../contract/json.ts';
 import type { SearchAttributeName } from '../../contract/names.ts';
 import { SEARCH_ATTRIBUTES } from '../../contract/names.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { GivenOutputs, Plan, Progress, Spend, StageOutputs, StageReport } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
+import type { Meter } from '../../domain/budget.ts';
 import { toMs } from '../../domain/duration.ts';
 import { formatUsd, toUsd, ZERO_USD } from '../../domain/money.ts';
-import { recordRun, recordSpend, recordStage } from '../activity-proxies.ts';
+import { keepBooks } from '../activity-proxies.ts';
 import type { ApprovalStage } from '../messages.ts';
 import { BudgetGuard } from './budget-guard.ts';
 import { currentDetails } from './current-details.ts';
@@ -56,7 +56,9 @@ export class Run {
   private waitingFor: string | null = null;
   private readonly ids = { podId: null as string | null, endpointId: null as string | null };
   readonly approved = new Set<ApprovalStage>();
-  private readonly copies: Promise<void>[] = [];
+  private booksDirty = false;
+  private copying: Promise<void> | null = null;
+  private end: Books['end'] = null;
   private readonly title: string;
 
   constructor(title: string, cap: MicroUsd, warnAt: number, given: GivenOutputs) {
@@ -68,8 +70,8 @@ export class Run {
     });
     this.board = new StageBoard(
       () => this.budget.spent(),
-      (report, detail) => {
-        this.onEdge(report, detail);
+      (report) => {
+        this.onEdge(report);
       },
     );
     listen(this);
@@ -90,7 +92,6 @@ export class Run {
   acceptPlan(plan: Plan): void {
     this.plan = plan;
     this.setAttributes({ ModelName: plan.spec.name, BudgetUsd: toUsd(this.budget.currentCap()) });
-    this.copy(recordRun({ run: this.ref, spec: plan.spec as unknown as Json, cap: this.budget.currentCap() }));
   }
 
   /** Runs a stage, or takes its output from what the run was given. */
@@ -134,16 +135,17 @@ export class Run {
     });
   }
 
-  /** Starts paying for something; the ledger row follows as a copy. */
-  startMeter(resource: string, id: string, ratePerHour: MicroUsd, fromMs = Date.now()): void {
+  /** Starts paying for something. The id says what: `pod/<id>`, `serving/<release>`. */
+  startMeter(id: string, ratePerHour: MicroUsd, fromMs = Date.now()): void {
     this.budget.startMeter(id, ratePerHour, fromMs);
-    this.copySpend(resource, { id, ratePerHour, fromMs, toMs: null, amount: ZERO_USD });
+    this.copyBooks();
     this.show();
   }
 
-  stopMeter(resource: string, id: string): void {
-    this.copySpend(resource, this.budget.stopMeter(id));
+  stopMeter(id: string): void {
+    this.budget.stopMeter(id);
     this.setAttributes({ SpentUsd: toUsd(this.budget.spent()) });
+    this.copyBooks();
     this.show();
   }
 
@@ -169,19 +171,48 @@ export class Run {
     };
   }
 
-  /** Bookkeeping that nothing waits for; collected before the run closes so that no copy is cut short needlessly. */
-  copy(write: Promise<void>): void {
-    this.copies.push(
-      write.catch((error: unknown) => {
-        if (!isCancellation(error)) log.warn('a bookkeeping copy failed', { error: String(error) });
-      }),
-    );
+  /**
+   * Copies everything known so far into Postgres. Nothing waits for it while the run goes on. One copy at a time, each of
+   * the newest state, so that an old one never overwrites a new one; only money edges ask for it, so a history holds few.
+   */
+  copyBooks(): void {
+    this.booksDirty = true;
+    this.copying ??= this.copyUntilClean().finally(() => (this.copying = null));
   }
 
-  async copiesWritten(limitMs: number): Promise<void> {
-    let written = false;
-    void Promise.all(this.copies).then(() => (written = true));
-    await CancellationScope.nonCancellable(() => condition(() => written, limitMs));
+  /** Closes the books: waits a while for the last copy, since a closed run makes no more of them. */
+  async closeBooks(state: string, limitMs: number): Promise<void> {
+    await CancellationScope.nonCancellable(async () => {
+      this.end = { state, atMs: Date.now() };
+      this.copyBooks();
+      await condition(() => this.copying === null, limitMs);
+    });
+  }
+
+  private async copyUntilClean(): Promise<void> {
+    while (this.booksDirty && this.plan) {
+      this.booksDirty = false;
+      try {
+        await CancellationScope.nonCancellable(() => keepBooks(this.books()));
+      } catch (error) {
+        log.warn('a copy of the books failed', { error: String(error) });
+      }
+    }
+  }
+
+  private books(): Books {
+    return {
+      run: this.ref,
+      spec: this.requirePlan().spec as unknown as Json,
+      cap: this.budget.currentCap(),
+      spent: this.budget.spent(),
+      overrun: this.budget.overrun(),
+      meters: this.budget.entries().map(toMeterEntry),
+      stages: this.board
+        .ended()
+        .map((report) => ({ report, output: (this.outputs[report.stage] ?? null) as unknown as Json })),
+      end: this.end,
+    };
   }
 
   private async waitForPerson(what: string, done: () => boolean, limitMs?: number): Promise<boolean> {
@@ -199,28 +230,14 @@ export class Run {
     }
   }
 
-  private onEdge(report: StageReport, detail: unknown): void {
-    this.setAttributes({ PipelineStage: report.stage, SpentUsd: toUsd(this.budget.spent()) });
+  private onEdge(report: StageReport): void {
+    if (report.state === 'running' || report.state === 'waiting') this.setAttributes({ PipelineStage: report.stage });
     this.show();
-    if (this.plan && report.endedAtMs !== null && report.state !== 'running') {
-      this.copy(recordStage({ run: this.ref, report, detail: detail as Json }));
-    }
   }
 
   show(): void {
     this.lastSpend = this.budget.snapshot();
     setCurrentDetails(currentDetails(this.progress()));
-  }
-
-  private copySpend(
-    resource: string,
-    meter: { id: string; ratePerHour: MicroUsd; fromMs: number; toMs: number | null; amount: MicroUsd },
-  ): void {
-    const { id, ratePerHour, fromMs, toMs: endMs, amount } = meter;
-    const overrun = this.budget.overrun() > 0;
-    this.copy(
-      recordSpend({ run: this.ref, resource, resourceId: id, ratePerHour, fromMs, toMs: endMs, amount, overrun }),
-    );
   }
 
   setAttributes(values: Partial<Record<SearchAttributeName, string | number>>): void {
@@ -231,4 +248,9 @@ export class Run {
     );
     if (pairs.length > 0) upsertSearchAttributes(pairs);
   }
+}
+
+function toMeterEntry({ id, ...meter }: Meter & { amount: MicroUsd }): MeterEntry {
+  const [resource, ...rest] = id.split('/');
+  return { resource: resource === 'pod' ? 'pod' : 'serving', resourceId: rest.join('/'), ...meter };
 }

@@ -12,10 +12,10 @@ export class StageBoard {
       { stage, state: 'pending', startedAtMs: null, endedAtMs: null, cost: ZERO_USD, note: '' },
     ]),
   );
-  private readonly onEdge: (report: StageReport, detail: unknown) => void;
+  private readonly onEdge: (report: StageReport) => void;
   private readonly spent: () => MicroUsd;
 
-  constructor(spent: () => MicroUsd, onEdge: (report: StageReport, detail: unknown) => void) {
+  constructor(spent: () => MicroUsd, onEdge: (report: StageReport) => void) {
     this.spent = spent;
     this.onEdge = onEdge;
   }
@@ -24,25 +24,26 @@ export class StageBoard {
     return [...this.reports.values()].map((report) => ({ ...report }));
   }
 
-  current(): Stage | null {
-    return this.list().findLast((report) => report.state === 'running' || report.state === 'waiting')?.stage ?? null;
+  /** Stages that are over, in order. */
+  ended(): StageReport[] {
+    return this.list().filter(({ state }) => !['pending', 'waiting', 'running'].includes(state));
   }
 
   /** Runs a stage. A stage repeated on a second pod adds to its cost and keeps its first start. */
   async run<T>(stage: Stage, work: () => Promise<T>, note: (output: T) => string = () => ''): Promise<T> {
     const before = this.spent();
     const report = this.edge(stage, 'running', { startedAtMs: Date.now() });
-    const end = (state: StageState, text: string, detail: unknown): void => {
+    const end = (state: StageState, text: string): void => {
       const cost = (report.cost + subtractUsd(this.spent(), before)) as MicroUsd;
-      this.edge(stage, state, { endedAtMs: Date.now(), cost, note: text }, detail);
+      this.edge(stage, state, { endedAtMs: Date.now(), cost, note: text });
     };
     try {
       const output = await work();
-      end('completed', note(output), output);
+      end('completed', note(output));
       return output;
     } catch (error) {
       const cancelled = isCancellation(error) || CancellationScope.current().consideredCancelled;
-      end(cancelled ? 'cancelled' : 'failed', cancelled ? '' : (rootCause(error) ?? String(error)), null);
+      end(cancelled ? 'cancelled' : 'failed', cancelled ? '' : (rootCause(error) ?? String(error)));
       throw error;
     }
   }
@@ -60,13 +61,13 @@ export class StageBoard {
     this.edge(report.stage, report.state, report);
   }
 
-  private edge(stage: Stage, state: StageState, change: Partial<StageReport>, detail: unknown = null): StageReport {
+  private edge(stage: Stage, state: StageState, change: Partial<StageReport>): StageReport {
     const report = this.reports.get(stage);
     if (!report) throw new Error(`unknown stage ${stage}`);
     const firstStart = report.startedAtMs;
     Object.assign(report, change, { state });
     if (firstStart !== null && state === 'running') report.startedAtMs = firstStart;
-    this.onEdge({ ...report }, detail);
+    this.onEdge({ ...report });
     return report;
   }
 }

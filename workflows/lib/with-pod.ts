@@ -92,7 +92,7 @@ class Rental {
         error as Error,
       );
     }
-    for (const id of this.ids) this.run.stopMeter('pod', id);
+    for (const id of this.ids) this.run.stopMeter(`pod/${id}`);
     this.run.setIds({ podId: null });
   }
 
@@ -146,7 +146,7 @@ class Rental {
   /** Money runs from here on, so it is metered even when the very next thing is a cancellation. */
   private paid(lease: PodLease, fromMs: number): PodLease {
     this.ids.push(lease.podId);
-    this.run.startMeter('pod', lease.podId, lease.ratePerHour, fromMs);
+    this.run.startMeter(`pod/${lease.podId}`, lease.ratePerHour, fromMs);
     return lease;
   }
 

@@ -1,0 +1,37 @@
+import type { ActivityDependencies } from '../activities/dependencies.ts';
+import { createHub } from '../services/hub/huggingface-hub.ts';
+import { findJobsDir, packJobCode, type JobCode } from '../services/job-code/archive.ts';
+import { createRegistry } from '../services/registry/postgres.ts';
+import { createRunPodGraphql } from '../services/runpod/graphql.ts';
+import { createServing } from '../services/runpod/serving.ts';
+import { createSsh } from '../services/ssh/ssh2-client.ts';
+import type { Config } from './config.ts';
+
+/** The only file that constructs adapters. Connections open on first use; `close` ends what is open. */
+export function createDependencies(config: Config): ActivityDependencies & { close: () => Promise<void> } {
+  const runpod = createRunPodGraphql({ apiUrl: config.runpod.apiUrl, apiKey: config.runpod.apiKey });
+  const registry = createRegistry({ url: config.databaseUrl });
+  let code: Promise<JobCode> | undefined;
+  return {
+    pods: runpod,
+    endpoints: runpod,
+    serving: createServing({ dataPlaneUrl: config.runpod.dataPlaneUrl, apiKey: config.runpod.apiKey }),
+    hub: createHub(config.hub),
+    ssh: createSsh({ masterKey: config.masterKey, operatorKeys: config.operatorKeys }),
+    registry,
+    jobCode: () => (code ??= packJobCode(findJobsDir())),
+    settings: {
+      installation: config.installation,
+      owner: config.owner,
+      podImage: config.podImage,
+      servingImage: config.servingImage,
+      hubToken: config.hub.token,
+      hubTokenSecret: config.hubTokenSecret,
+      disableXet: config.disableXet,
+      checkpointEveryMs: config.checkpointEveryMs,
+      reconnectLimitMs: config.reconnectLimitMs,
+      clocks: config.clocks,
+    },
+    close: () => registry.close(),
+  };
+}

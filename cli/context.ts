@@ -1,0 +1,76 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import type { Client } from '@temporalio/client';
+import { connect } from '../client/connect.ts';
+import type { PipelineSpec } from '../contract/spec.ts';
+import type { Plan } from '../contract/stages.ts';
+import type { RegistryPort } from '../services/registry/port.ts';
+import { createOutput, type Output, type Streams } from './output.ts';
+
+/** What commands need of the composition root; built only when a command asks for it. */
+export interface Services {
+  /** Reads Hub and provider and says what a run would do. Changes nothing. */
+  plan: (spec: PipelineSpec) => Promise<Plan>;
+  registry: RegistryPort;
+  close: () => Promise<void>;
+}
+
+/** What a command may touch: streams, environment, clock, connections. Nothing else, so that tests can drive commands. */
+export interface CommandContext {
+  readonly out: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly now: () => number;
+  /** Aborted by the first Ctrl-C. */
+  readonly interrupted: AbortSignal;
+  temporal: () => Promise<Client>;
+  services: () => Services;
+  /** Closes what was opened. */
+  close: () => Promise<void>;
+}
+
+export interface ContextOptions extends Streams {
+  env: Record<string, string | undefined>;
+  cwd: string;
+  json: boolean;
+  interrupted: AbortSignal;
+  createServices: (env: Record<string, string | undefined>) => Services;
+}
+
+export function createContext(options: ContextOptions): CommandContext {
+  const env = worldOr(options.env, options.cwd);
+  let client: Promise<Client> | undefined;
+  let services: Services | undefined;
+  return {
+    out: createOutput(options, options.json),
+    env,
+    cwd: options.cwd,
+    now: () => Date.now(),
+    interrupted: options.interrupted,
+    temporal: () => (client ??= connect(env)),
+    services: () => (services ??= options.createServices(env)),
+    close: async () => {
+      await services?.close();
+      await client?.then(
+        (open) => open.connection.close(),
+        () => undefined,
+      );
+    },
+  };
+}
+
+/** Written by `anneal up`: the environment of the local world. */
+export const WORLD_ENV_FILE = join('.anneal', 'world.env');
+/** Any one of these set means that a person has chosen where to work; then the local world is not looked at. */
+const CHOSEN = ['TEMPORAL_ADDRESS', 'ANNEAL_DATABASE_URL', 'RUNPOD_API_KEY'];
+
+/**
+ * The environment, or that of a local world in this folder when nothing is chosen. Never a mixture: a real key must not
+ * meet a local address, nor a local key a real one.
+ */
+function worldOr(env: Record<string, string | undefined>, cwd: string): Record<string, string | undefined> {
+  const file = env['ANNEAL_ENV_FILE'] ?? join(cwd, WORLD_ENV_FILE);
+  if (CHOSEN.some((name) => env[name]) || !existsSync(file)) return env;
+  return { ...env, ...parseEnv(readFileSync(file, 'utf8')) };
+}

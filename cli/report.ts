@@ -1,0 +1,35 @@
+import type { PipelineResult } from '../contract/stages.ts';
+import { formatMs } from '../domain/duration.ts';
+import { formatUsd } from '../domain/money.ts';
+import { table } from './output.ts';
+
+/** The final report of a run: per stage time, cost and result; then what exists now. */
+export function renderReport({ name, release, stages, outputs, spent, cap, overrun }: PipelineResult): string[] {
+  const rows = stages.map(({ stage, state, startedAtMs, endedAtMs, cost, note }) => [
+    stage,
+    startedAtMs !== null && endedAtMs !== null ? formatMs(endedAtMs - startedAtMs) : '–',
+    cost > 0 ? formatUsd(cost) : '–',
+    [state, note].filter((text) => text !== '').join(': '),
+  ]);
+  const { publish, deploy, register, smoke, ablate } = outputs;
+  return [
+    `${name} ${release}`,
+    '',
+    ...table([['stage', 'time', 'cost', 'result'], ...rows]),
+    '',
+    `spent ${formatUsd(spent)} of ${formatUsd(cap)}${overrun > 0 ? `, OVERRUN ${formatUsd(overrun)}` : ''}`,
+    ...(ablate
+      ? [
+          `ablation    trial ${ablate.chosen.index}: projection ${ablate.chosen.baseProjection.toPrecision(3)} → ${ablate.chosen.projection.toPrecision(3)}, KL ${ablate.chosen.kl.toPrecision(3)}`,
+        ]
+      : []),
+    ...(publish ? [`Hub commit  ${publish.repo}@${publish.commit} (tag ${publish.tag})`] : []),
+    ...(deploy ? [`endpoint    ${deploy.endpointName} (${deploy.endpointId})`, `base URL    ${deploy.baseUrl}`] : []),
+    ...(register ? [`registry    llm_models ${register.modelId} (${register.updated ? 'updated' : 'new'})`] : []),
+    ...(register?.warnings ?? []).map((warning) => `note: ${warning}`),
+    ...(smoke
+      ? [`smoke test  ${smoke.checks.length} checks passed, first token ${smoke.firstTokenMs.toFixed(0)} ms`]
+      : []),
+    ...(smoke ? [`asked       ${smoke.sample.prompt}`, `answered    ${smoke.sample.answer}`] : []),
+  ];
+}

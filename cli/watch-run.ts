@@ -1,0 +1,47 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { resultOf, viewRun, type RunView } from '../client/pipelines.ts';
+import type { PipelineResult } from '../contract/stages.ts';
+import type { CommandContext } from './context.ts';
+import { edgeLines, stageLines } from './progress-view.ts';
+import { renderReport } from './report.ts';
+
+const REFRESH_MS = 1_000;
+
+/**
+ * Follows a run to its end and shows the report. A terminal gets a list that is redrawn; pipes get a line per edge.
+ * Ctrl-C stops the watching only. Throws what the run failed with.
+ */
+export async function watchRun(
+  context: CommandContext,
+  name: string,
+  runId?: string,
+): Promise<PipelineResult | undefined> {
+  const { out, interrupted, now } = context;
+  const client = await context.temporal();
+  let before: RunView | null = null;
+  let drawn = 0;
+  const show = (view: RunView): void => {
+    if (out.live) {
+      const lines = stageLines(view, now(), true);
+      out.write(`${drawn > 0 ? `\u001b[${drawn}F\u001b[J` : ''}${lines.join('\n')}\n`);
+      drawn = lines.length;
+    } else {
+      for (const line of edgeLines(before, view, now())) out.line(line);
+    }
+    before = view;
+  };
+  for (;;) {
+    const view = await viewRun(client, name, runId);
+    show(view);
+    if (view.status !== 'RUNNING') break;
+    await delay(REFRESH_MS, undefined, { signal: interrupted }).catch(() => undefined);
+    if (interrupted.aborted) {
+      out.note(`stopped watching; the run goes on. Watch again with: anneal run watch ${name}`);
+      return undefined;
+    }
+  }
+  const view = await viewRun(client, name, runId);
+  const result = await resultOf(client, view);
+  out.result({ view, result }, () => ['', ...renderReport(result)]);
+  return result;
+}

@@ -1,0 +1,144 @@
+import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { nameFromPipelineWorkflowId, pipelineWorkflowId, TASK_QUEUES } from '../contract/names.ts';
+import type { PipelineSpec } from '../contract/spec.ts';
+import type { FollowDetails, GivenOutputs, PipelineResult, Plan, Progress } from '../contract/stages.ts';
+import type { modelPipeline } from '../workflows/index.ts';
+import { cancelRunSignal, getPlanQuery, getProgressQuery } from '../workflows/messages.ts';
+
+export interface StartedRun {
+  workflowId: string;
+  runId: string;
+}
+
+/** A run of this name is under way; two runs never race on one model. */
+export class RunAlreadyRunning extends Error {
+  override readonly name = 'RunAlreadyRunning';
+}
+
+/** No run of this name is known to the server. */
+export class RunNotFound extends Error {
+  override readonly name = 'RunNotFound';
+}
+
+/** Starts a run under the id its name gives it; starting twice is refused while the first is open. */
+export async function startRun(client: Client, spec: PipelineSpec, outputs?: GivenOutputs): Promise<StartedRun> {
+  const workflowId = pipelineWorkflowId(spec.name);
+  try {
+    const handle = await client.workflow.start<typeof modelPipeline>('modelPipeline', {
+      workflowId,
+      taskQueue: TASK_QUEUES.main,
+      args: [{ spec, ...(outputs ? { outputs } : {}) }],
+      staticSummary: `${spec.base.repo} → ${spec.publish?.repo ?? 'not published'}`,
+    });
+    return { workflowId, runId: handle.firstExecutionRunId };
+  } catch (error) {
+    if (error instanceof WorkflowExecutionAlreadyStartedError) {
+      throw new RunAlreadyRunning(`a run of "${spec.name}" is already under way (${workflowId})`);
+    }
+    throw error;
+  }
+}
+
+export interface RunView {
+  workflowId: string;
+  runId: string;
+  /** Temporal's status: RUNNING, COMPLETED, FAILED, CANCELLED, TERMINATED, TIMED_OUT. */
+  status: string;
+  startedAt: string;
+  closedAt: string | null;
+  progress: Progress;
+  plan: Plan | null;
+  /** Where the job being followed stands, from the follower's heartbeat. */
+  live: FollowDetails | null;
+}
+
+/** Everything a person wants to see of one run, open or closed. Throws {@link RunNotFound}. */
+export async function viewRun(client: Client, name: string, runId?: string): Promise<RunView> {
+  const handle = client.workflow.getHandle(pipelineWorkflowId(name), runId);
+  try {
+    const description = await handle.describe();
+    const [progress, plan] = await Promise.all([handle.query(getProgressQuery), handle.query(getPlanQuery)]);
+    return {
+      workflowId: description.workflowId,
+      runId: description.runId,
+      status: description.status.name,
+      startedAt: description.startTime.toISOString(),
+      closedAt: description.closeTime?.toISOString() ?? null,
+      progress,
+      plan,
+      live: progress.activeJob
+        ? followDetails(description.raw.pendingActivities ?? [], client, progress.activeJob.jobId)
+        : null,
+    };
+  } catch (error) {
+    throw missing(error, name);
+  }
+}
+
+type PendingActivity = NonNullable<
+  Awaited<ReturnType<ReturnType<Client['workflow']['getHandle']>['describe']>>['raw']['pendingActivities']
+>[number];
+
+function followDetails(pending: readonly PendingActivity[], client: Client, jobId: string): FollowDetails | null {
+  const payload = pending.find((activity) => activity.activityType?.name === 'followJob')?.heartbeatDetails
+    ?.payloads?.[0];
+  if (!payload) return null;
+  const details = client.options.loadedDataConverter.payloadConverter.fromPayload<FollowDetails>(payload);
+  return details.jobId === jobId ? details : null;
+}
+
+/** Waits for the end; resolves with the result or throws the WorkflowFailedError with its cause. */
+export const resultOf = (client: Client, { workflowId, runId }: StartedRun): Promise<PipelineResult> =>
+  client.workflow.getHandle<typeof modelPipeline>(workflowId, runId).result();
+
+/** Asks a run to stop: it ends its pod and candidate endpoint, then closes as Cancelled. Idempotent. */
+export async function cancelRun(client: Client, name: string, reason: string): Promise<StartedRun> {
+  const handle = client.workflow.getHandle(pipelineWorkflowId(name));
+  try {
+    const { runId, status } = await handle.describe();
+    if (status.name !== 'RUNNING') throw new RunNotFound(`the run of "${name}" has already ended (${status.name})`);
+    await handle.signal(cancelRunSignal, reason);
+    await handle.cancel();
+    return { workflowId: pipelineWorkflowId(name), runId };
+  } catch (error) {
+    throw missing(error, name);
+  }
+}
+
+export interface RunRow {
+  name: string;
+  runId: string;
+  status: string;
+  stage: string;
+  spentUsd: number;
+  budgetUsd: number;
+  startedAt: string;
+  closedAt: string | null;
+}
+
+/** Runs of this namespace, newest first, by the server's visibility (which lags by a second or so). */
+export async function listRuns(client: Client, limit: number): Promise<RunRow[]> {
+  const rows: RunRow[] = [];
+  for await (const run of client.workflow.list({ query: "WorkflowType = 'modelPipeline'", pageSize: limit })) {
+    const attributes = new Map<string, unknown>(
+      run.typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value]),
+    );
+    const number = (name: string): number => Number(attributes.get(name) ?? 0);
+    const stage = attributes.get('PipelineStage');
+    rows.push({
+      name: nameFromPipelineWorkflowId(run.workflowId) ?? run.workflowId,
+      runId: run.runId,
+      status: run.status.name,
+      stage: typeof stage === 'string' ? stage : '',
+      spentUsd: number('SpentUsd'),
+      budgetUsd: number('BudgetUsd'),
+      startedAt: run.startTime.toISOString(),
+      closedAt: run.closeTime?.toISOString() ?? null,
+    });
+    if (rows.length >= limit) break;
+  }
+  return rows;
+}
+
+const missing = (error: unknown, name: string): unknown =>
+  error instanceof WorkflowNotFoundError ? new RunNotFound(`there is no run of "${name}"`) : error;
