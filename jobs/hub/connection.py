@@ -62,5 +62,25 @@ def named_failures(repository: str) -> Iterator[None]:
                 "HubForbidden", f"{repository}: {error}", "Use a token with the needed rights, or free storage."
             ) from error
         if status == 429 or (status is not None and status >= 500):
-            raise JobFailure("HubUnavailable", f"{repository}: {error}", "Retry later; finished parts are kept.") from error
+            raise unavailable(repository, error) from error
         raise
+    except Exception as error:
+        if _is_transport_error(error):
+            raise unavailable(repository, error) from error
+        raise
+
+
+def unavailable(repository: str, error: Exception) -> JobFailure:
+    """The failure of a Hub that cannot be reached or is busy."""
+    return JobFailure("HubUnavailable", f"{repository}: {type(error).__name__}: {error}", "Retry later; finished parts are kept.")
+
+
+def _is_transport_error(error: Exception) -> bool:
+    """True for a broken or refused connection.
+
+    The HTTP library differs between generations of the client (requests, httpx, httpx2), so its classes are known by the
+    name of their package; `LocalEntryNotFoundError` is the client's own word for an unreachable Hub and an empty cache.
+    """
+    package = type(error).__module__.partition(".")[0]
+    own = isinstance(error, ConnectionError | TimeoutError) or type(error).__name__ == "LocalEntryNotFoundError"
+    return own or package in ("requests", "httpx", "httpx2", "httpcore", "httpcore2")

@@ -25,10 +25,11 @@ def download(context: JobContext, api: Any, repository: str, commit: str, folder
     Idempotency key: repository and commit; present files are kept, partial ones continued. Content is compared with the
     Hub's metadata; a corrupt file is fetched once more, then `CorruptDownload` is raised.
     """
-    _claim(folder, repository, commit)
     with named_failures(repository), context.ends_at_once():
         wanted = {path: file for path, file in files_at(api, repository, commit).items() if not _ignored(path)}
         total = sum(file.size for file in wanted.values())
+        # Only now is it certain that the commit exists; what lies in the folder is not given up before.
+        _claim(folder, repository, commit)
         _require_room(folder, total)
         with watching(context.events, "download", max(total, 1), lambda: folder_bytes(folder)):
             api.snapshot_download(repository, revision=commit, local_dir=folder, ignore_patterns=IGNORED_PATTERNS)

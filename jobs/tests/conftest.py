@@ -41,6 +41,9 @@ def run(context):
         os.kill(os.getpid(), 9)
     if mode == "exit":
         os._exit(3)
+    if mode == "library call":
+        with context.ends_at_once():
+            time.sleep(60)
     if mode == "deaf":
         time.sleep(60)
     return {"naps": naps, "token": context.secrets.get("HF_TOKEN")}

@@ -113,6 +113,14 @@ def test_a_program_that_ignores_the_stop_is_killed_after_the_grace(pod: Pod) -> 
     assert (end["outcome"], end["signal"]) == ("stopped", "SIGKILL")
 
 
+def test_a_stop_ends_a_library_call_at_once(pod: Pod) -> None:
+    pod.start("call", naps=1, mode="library call")
+    until(lambda: len(pod.events("call")) > 1)
+    pod.command("stop", "--job", "call", "--grace-seconds", "30")
+    end = pod.follow("call")[-1]["exit"]
+    assert (end["outcome"], end["exitCode"], end["signal"]) == ("stopped", 75, None)
+
+
 def test_a_stop_at_the_very_beginning_still_ends_as_stopped(pod: Pod) -> None:
     for number in range(5):
         pod.start(f"early{number}", naps=400)
