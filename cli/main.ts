@@ -1,0 +1,61 @@
+import { CommanderError } from 'commander';
+import { makePlan } from '../activities/plan.ts';
+import { readConfig } from '../app/config.ts';
+import { createDependencies } from '../app/dependencies.ts';
+import { createContext, type CommandContext, type Services } from './context.ts';
+import { EXIT, explain } from './explain-error.ts';
+import { createProgram } from './program.ts';
+
+/** The process: streams, signals, exit code. Everything a command may touch comes through its context. */
+const interruption = new AbortController();
+process.on('SIGINT', () => {
+  if (interruption.signal.aborted) process.exit(EXIT.interrupted);
+  interruption.abort();
+});
+process.on('SIGTERM', () => {
+  interruption.abort();
+});
+
+function createServices(env: Record<string, string | undefined>): Services {
+  const deps = createDependencies(readConfig(env));
+  return {
+    plan: (spec) => makePlan(deps, spec, Date.now()),
+    registry: deps.registry,
+    close: deps.close,
+  };
+}
+
+let context: CommandContext | undefined;
+const contextOf = (json: boolean): CommandContext =>
+  (context ??= createContext({
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    cwd: process.cwd(),
+    json,
+    interrupted: interruption.signal,
+    createServices,
+  }));
+
+const program = createProgram(contextOf);
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  process.exitCode = error instanceof CommanderError ? usageExit(error) : report(error);
+} finally {
+  await context?.close();
+}
+
+/** Commander has printed help, version or the usage fault already. */
+function usageExit({ exitCode }: CommanderError): number {
+  return exitCode === 0 ? EXIT.ok : EXIT.usage;
+}
+
+function report(error: unknown): number {
+  const { message, next, exitCode, type } = explain(error);
+  if (program.opts<{ json?: boolean }>().json)
+    process.stdout.write(`${JSON.stringify({ error: { type, message, next } }, null, 2)}\n`);
+  else process.stderr.write(`error: ${message}\n${next === '' ? '' : `  next: ${next}\n`}`);
+  if (process.env['ANNEAL_DEBUG']) process.stderr.write(`${(error as Error).stack ?? ''}\n`);
+  return exitCode;
+}
