@@ -65,7 +65,9 @@ async function targetOf({ registry }: JobDependencies, { podName, address }: Rea
 async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: number }): Promise<FollowOutcome> {
   const target = await targetOf(deps, input.pod);
   const { digest } = await deps.jobCode();
-  const { heartbeatDetails, attempt, workflowExecution } = activityInfo();
+  const info = activityInfo();
+  const { attempt, workflowExecution } = info;
+  const resumeFrom: unknown = info.heartbeatDetails;
   const token = createHash('sha256')
     .update(`${workflowExecution?.runId ?? ''}/${input.jobId}/${attempt}/${Date.now()}`)
     .digest('hex')
@@ -76,7 +78,7 @@ async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: num
     target,
     codeDigest: digest,
     token,
-    resumeFrom: heartbeatDetails as unknown,
+    resumeFrom,
     beat: heartbeat,
     signal: cancellationSignal(),
     wait: sleep,

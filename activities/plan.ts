@@ -56,6 +56,7 @@ const inWords = ({ path, message }: SpecFault): string => `${path || 'spec'}: ${
  */
 export async function makePlan(deps: PlanDependencies, spec: PipelineSpec, startedAtMs: number): Promise<Plan> {
   const { settings } = deps;
+  refuseRehearsalInPublic(deps, spec);
   const reasons: string[] = [];
   const warnings: string[] = [];
   const base = await readBase(deps, spec, reasons);
@@ -138,14 +139,18 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** Before anything is asked of the public Hub: what a rehearsal makes never goes there. */
+function refuseRehearsalInPublic({ hub }: PlanDependencies, spec: PipelineSpec): void {
+  if (!spec.publish || spec.toolchain !== 'rehearsal' || !hub.isPublicHub) return;
+  throw fail(
+    'PlanRefused',
+    'toolchain: rehearsal makes test files, which are never published to the public Hub; set HF_ENDPOINT to a local one',
+  );
+}
+
 /** May this token write where the release shall go, and may this kind of release go there at all? */
 async function checkTarget({ hub }: PlanDependencies, spec: PipelineSpec, reasons: string[]): Promise<void> {
   if (!spec.publish) return;
-  if (spec.toolchain === 'rehearsal' && hub.isPublicHub) {
-    reasons.push(
-      'toolchain: rehearsal makes test files, which are never published to the public Hub; set HF_ENDPOINT to a local one',
-    );
-  }
   const { name, namespaces, role } = await hub.whoAmI();
   const owner = spec.publish.repo.split('/')[0] ?? '';
   if (!namespaces.includes(owner)) reasons.push(`the Hub token of "${name}" may not write to the namespace "${owner}"`);

@@ -72,5 +72,6 @@ const CHOSEN = ['TEMPORAL_ADDRESS', 'ANNEAL_DATABASE_URL', 'RUNPOD_API_KEY'];
 function worldOr(env: Record<string, string | undefined>, cwd: string): Record<string, string | undefined> {
   const file = env['ANNEAL_ENV_FILE'] ?? join(cwd, WORLD_ENV_FILE);
   if (CHOSEN.some((name) => env[name]) || !existsSync(file)) return env;
-  return { ...env, ...parseEnv(readFileSync(file, 'utf8')) };
+  const kept = Object.entries(env).filter(([name]) => !/^(TEMPORAL|RUNPOD|HF)_/.test(name));
+  return { ...Object.fromEntries(kept), ...parseEnv(readFileSync(file, 'utf8')) };
 }

@@ -17,7 +17,8 @@ export async function saveAblation(
   target: SshTarget,
   runId: string,
 ): Promise<{ bytes: number; sha256: string }> {
-  const pack = `d=${POD_ROOT}/work/ablate; if [ -d "$d" ]; then tar -cf - -C "$d" .; fi`;
+  // Exit 1 means that the journal grew meanwhile: its torn last line is cut when it is read, so that is no fault.
+  const pack = `d=${POD_ROOT}/work/ablate; if [ -d "$d" ]; then tar -cf - -C "$d" . || [ $? -eq 1 ]; fi`;
   const bytes = await ssh.execBinary(target, pack, { timeoutMs: TIMEOUT_MS, maxOutputBytes: MAX_BYTES });
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   if (bytes.length > 0) await registry.saveCheckpoint({ runId, stage: 'ablate', what: WHAT, sha256, bytes });

@@ -106,6 +106,8 @@ export class Follower {
       case 'error':
         if (line.code === 'UnknownJob') return { kind: 'lost' };
         throw fail('JobFailed', `supervisor: ${line.message}`, { class: line.code, message: line.message, advice: '' });
+      default:
+        throw fail('JobFailed', `the supervisor answered "${line.type}" to follow`);
     }
     this.beat();
     return undefined;

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { cancelRun, resultOf, RunNotFound, startRun } from '../../client/pipelines.ts';
 import { connect } from '../../client/connect.ts';
 import { readSpecFile } from '../../client/spec-file.ts';
+import { inWorld as worldEnvironment } from '../../local/world-env.ts';
 import type { CommandContext } from '../context.ts';
 import { startWorld, stopWorld } from '../local-world.ts';
 import { watchRun } from '../watch-run.ts';
@@ -23,7 +24,7 @@ export const demo = (program: Command, context: () => CommandContext): Command =
       const ctx = context();
       const spec = await readSpecFile(file);
       const world = await startWorld(ctx, options);
-      const inWorld = { ...ctx, env: { ...ctx.env, ...world.env }, temporal: () => connected };
+      const inWorld = { ...ctx, env: worldEnvironment({ ...ctx.env }, world.env), temporal: () => connected };
       const connected = connect(inWorld.env);
       try {
         await endEarlier(inWorld, spec.name);

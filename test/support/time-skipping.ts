@@ -25,6 +25,18 @@ export async function startTimeSkipping(): Promise<TestWorkflowEnvironment> {
   return env;
 }
 
+/** Workers of the test that runs now: a test that timed out has not shut its own down. */
+const running = new Set<Worker>();
+
+/** Ends workers, then the server: in any other order the server's process would be left behind. */
+export async function endTimeSkipping(env: TestWorkflowEnvironment): Promise<void> {
+  for (const worker of running) if (worker.getState() === 'RUNNING') worker.shutdown();
+  for (const worker of running)
+    while (worker.getState() !== 'STOPPED') await new Promise((resolve) => setTimeout(resolve, 20));
+  running.clear();
+  await env.teardown();
+}
+
 export type PipelineHandle = WorkflowHandleWithFirstExecutionRunId<typeof modelPipeline>;
 
 /** Runs both workers with the given activities while `body` talks to a started pipeline. */
@@ -43,6 +55,7 @@ export async function withPipeline<T>(
   const codePath = required('ANNEAL_TEST_BUNDLE');
   const main = await Worker.create({ ...common, taskQueue: TASK_QUEUES.main, workflowBundle: { codePath } });
   const followers = await Worker.create({ ...common, taskQueue: TASK_QUEUES.followers });
+  running.add(main).add(followers);
   return main.runUntil(
     followers.runUntil(async () => {
       const { name } = input.spec as { name: string };

@@ -9,7 +9,7 @@ import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } from '../../workflows/messages.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
-import { startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
+import { endTimeSkipping, startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
 
 let env: TestWorkflowEnvironment;
 let world: FakeWorld;
@@ -18,7 +18,7 @@ beforeEach(async () => {
   env = await startTimeSkipping();
   world = new FakeWorld();
 });
-afterEach(() => env.teardown());
+afterEach(() => endTimeSkipping(env));
 
 const run = <T>(
   changes: Partial<Activities>,

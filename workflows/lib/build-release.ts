@@ -76,8 +76,10 @@ async function podStages(run: Run, pod: ReadyPod): Promise<void> {
 }
 
 const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
-  const { base, needs } = run.requirePlan();
-  const params = { baseRepo: base.repo, baseCommit: base.commit, diskBytes: needs.volumeGb * 1e9 };
+  const { base } = run.requirePlan();
+  // Base, merged copy and quantized copy lie on the volume together: 2.37 times the base at most.
+  const needs = { diskBytes: Math.ceil(base.totalBytes * 2.5) };
+  const params = { baseRepo: base.repo, baseCommit: base.commit, needs };
   return runJob(run, pod, { stage: 'prepare', params, needsHubToken: 'read' });
 };
 

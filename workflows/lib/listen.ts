@@ -34,7 +34,7 @@ export function listen(run: Run): void {
   });
   setHandler(messages.approveUpdate, (stage, by, note) => approve(run, stage, by, note), {
     ...describe('approve'),
-    validator: (stage, _by, _note) => {
+    validator: (stage: ApprovalStage, _by, _note) => {
       requireApprovalStage(run, stage);
     },
   });
