@@ -90,7 +90,10 @@ test('broken YAML is told with the line where it breaks', async () => {
 });
 
 test('a key given twice is a fault', async () => {
-  expect((await faultsOf(`${VALID}name: other\n`))[0]).toMatchObject({ line: 5, message: expect.stringMatching(/uni/) });
+  expect((await faultsOf(`${VALID}name: other\n`))[0]).toMatchObject({
+    line: 5,
+    message: expect.stringMatching(/uni/),
+  });
 });
 
 test('an empty file is a fault, not a crash', async () => {

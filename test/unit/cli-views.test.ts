@@ -1,0 +1,229 @@
+import { describe, expect, test } from '@jest/globals';
+import { createOutput, table } from '../../cli/output.ts';
+import { edgeLines, spentNow, stageLines } from '../../cli/progress-view.ts';
+import { renderReport } from '../../cli/report.ts';
+import type { RunView } from '../../client/pipelines.ts';
+import type { FollowDetails, PipelineResult, StageReport } from '../../contract/stages.ts';
+import { fromUsd, ZERO_USD } from '../../domain/money.ts';
+
+const report = (changes: Partial<StageReport>): StageReport => ({
+  stage: 'plan',
+  state: 'pending',
+  startedAtMs: null,
+  endedAtMs: null,
+  cost: ZERO_USD,
+  note: '',
+  ...changes,
+});
+const STAGES: StageReport[] = [
+  report({ state: 'completed', startedAtMs: 0, endedAtMs: 4_200, note: 'H100' }),
+  report({ stage: 'ablate', state: 'running', startedAtMs: 10_000, cost: fromUsd(0.5), note: 'trials' }),
+  report({ stage: 'merge' }),
+];
+const aView = (changes: Partial<RunView> = {}, progress: Partial<RunView['progress']> = {}): RunView => ({
+  workflowId: 'pipeline/tiny',
+  runId: 'run-1',
+  status: 'RUNNING',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  closedAt: null,
+  plan: null,
+  live: null,
+  ...changes,
+  progress: {
+    name: 'tiny',
+    release: null,
+    stages: STAGES,
+    waitingFor: null,
+    activeJob: { jobId: 'j', stage: 'ablate' },
+    ids: { podId: null, endpointId: null, commit: null },
+    spend: { recorded: fromUsd(1), ratePerHour: fromUsd(3.6), sinceMs: 100_000, cap: fromUsd(4), warned: false },
+    ...progress,
+  },
+});
+const live = (progress: FollowDetails['progress']): Partial<RunView> => ({
+  live: { jobId: 'j', offset: 0, attempt: 1, progress },
+});
+const lineOf = (view: RunView, stage: string, now = 70_000): string =>
+  stageLines(view, now, false).find((text) => text.includes(stage)) ?? '';
+
+describe('progress', () => {
+  test('each stage is one line with mark, time and note; a running one counts on', () => {
+    expect(lineOf(aView(), 'plan')).toBe('✔ plan           4.2s             H100');
+    expect(lineOf(aView(), 'ablate')).toMatch(/^▶ ablate +1m 00s +\$0\.5000 {2}trials$/);
+    expect(lineOf(aView(), 'ablate', 130_000)).toContain('2m 00s');
+    expect(lineOf(aView(), 'merge')).toBe('· merge');
+  });
+
+  test('a job with a known end shows a bar of twenty parts', () => {
+    const at = (done: number): string =>
+      lineOf(aView(live({ phase: 'trials', done, total: 8, unit: 'trials', note: 'best 0.2' })), 'ablate');
+    expect(at(0)).toContain(`${'░'.repeat(20)} trials 0 trials/8 trials best 0.2`);
+    expect(at(4)).toContain(`${'█'.repeat(10)}${'░'.repeat(10)} trials 4`);
+    expect(at(9)).toContain('█'.repeat(20));
+    expect(at(9)).not.toContain('█'.repeat(21));
+  });
+
+  test('bytes are shown in megabytes', () => {
+    const view = aView(live({ phase: 'download', done: 1_500_000, total: 3_000_000, unit: 'bytes', note: '' }));
+    expect(lineOf(view, 'ablate')).toContain('download 1.5 MB/3.0 MB');
+  });
+
+  test('a job without a known end shows what is done', () => {
+    for (const total of [null, 0]) {
+      const view = aView(live({ phase: 'search', done: 3, total, unit: 'trials', note: '' }));
+      expect(lineOf(view, 'ablate')).toMatch(/search 3 trials$/);
+    }
+  });
+
+  test('progress of a job belongs to its stage only', () => {
+    const view = aView(live({ phase: 'trials', done: 4, total: 8, unit: '', note: '' }), {
+      activeJob: { jobId: 'j', stage: 'merge' },
+    });
+    expect(lineOf(view, 'ablate')).toContain('trials');
+    expect(lineOf(view, 'ablate')).not.toContain('█');
+  });
+
+  test('a clock behind the server never shows negative time or money', () => {
+    expect(lineOf(aView(), 'ablate', 0)).toContain('0.0s');
+    expect(spentNow(aView().progress.spend, 0)).toBe(fromUsd(1));
+  });
+
+  test('spend of an open run grows with its rate; that of a closed one stands still', () => {
+    const spend = (view: RunView, now: number): string => lineOf(view, 'spend ', now);
+    expect(spend(aView(), 100_000)).toBe('spend $1.0000 of $4.0000 (25 %), burning $3.6000/h');
+    expect(spend(aView(), 1_100_000)).toBe('spend $2.0000 of $4.0000 (50 %), burning $3.6000/h');
+    expect(spend(aView({ status: 'FAILED' }), 1_100_000)).toContain('$1.0000 of $4.0000');
+  });
+
+  test('what a run waits for stands below', () => {
+    const lines = stageLines(aView({}, { waitingFor: 'approval of deploy' }), 0, false);
+    expect(lines.at(-1)).toBe('waiting for approval of deploy');
+  });
+
+  test('colour is only added where asked for', () => {
+    const escapes = (colour: boolean): boolean =>
+      stageLines(aView({}, { waitingFor: 'x' }), 0, colour).some((text) => text.includes('\u001b['));
+    expect(escapes(false)).toBe(false);
+    // styleText leaves the sequences out where the stream has no colours, so only their absence is certain.
+    expect(stageLines(aView(), 0, true)).toHaveLength(STAGES.length + 2);
+  });
+});
+
+describe('edges', () => {
+  test('a first look tells every stage that has begun', () => {
+    expect(edgeLines(null, aView(), 70_000).map((text) => text.split(/ +/).slice(1, 3))).toEqual([
+      ['plan', 'completed'],
+      ['ablate', 'running'],
+    ]);
+  });
+
+  test('later only what changed is told, and nothing twice', () => {
+    const next = aView(
+      {},
+      {
+        stages: [STAGES[0], report({ stage: 'ablate', state: 'failed', note: 'oom' }), STAGES[2]].filter(
+          (row) => row !== undefined,
+        ),
+      },
+    );
+    expect(edgeLines(aView(), aView(), 0)).toEqual([]);
+    expect(edgeLines(aView(), next, 0)).toEqual([expect.stringMatching(/^✘ ablate +failed +oom$/)]);
+  });
+});
+
+describe('output', () => {
+  const capture = (json: boolean, isTTY = false) => {
+    const out: string[] = [];
+    const err: string[] = [];
+    const output = createOutput(
+      { stdout: { write: (text) => out.push(text), isTTY }, stderr: { write: (text) => err.push(text) } },
+      json,
+    );
+    return { output, out, err };
+  };
+
+  test('with --json stdout is one document; text and notes stay out of it', () => {
+    const { output, out, err } = capture(true, true);
+    output.line('hello');
+    output.write('drawing');
+    output.note('careful');
+    output.result({ a: 1 }, () => 'text');
+    expect(JSON.parse(out.join(''))).toEqual({ a: 1 });
+    expect(err).toEqual(['careful\n']);
+    expect(output.live).toBe(false);
+  });
+
+  test('for people the result is what is rendered, and a terminal may be redrawn', () => {
+    const { output, out } = capture(false, true);
+    output.line();
+    output.result({ a: 1 }, () => ['one', 'two']);
+    expect(out.join('')).toBe('\none\ntwo\n');
+    expect([output.live, capture(false).output.live]).toEqual([true, false]);
+  });
+
+  test('columns are as wide as their widest cell, and lines end without blanks', () => {
+    expect(
+      table([
+        ['a', 'bb', 'c'],
+        ['aaa', '', 'long last cell'],
+        ['a', 'b', ''],
+      ]),
+    ).toEqual(['a    bb  c', 'aaa      long last cell', 'a    b']);
+    expect(table([])).toEqual([]);
+  });
+});
+
+describe('report', () => {
+  const result: PipelineResult = {
+    name: 'tiny',
+    release: 'r20260101-000000',
+    spent: fromUsd(1.5),
+    cap: fromUsd(12),
+    overrun: ZERO_USD,
+    stages: [
+      report({ state: 'completed', startedAtMs: 0, endedAtMs: 61_000, cost: fromUsd(0.5), note: 'fine' }),
+      report({ stage: 'ablate', state: 'skipped' }),
+    ],
+    outputs: {},
+  };
+
+  test('lists time, cost and result of each stage, then the sum against the cap', () => {
+    const lines = renderReport(result);
+    expect(lines[0]).toBe('tiny r20260101-000000');
+    expect(lines).toContainEqual(expect.stringMatching(/^plan +1m 01s +\$0\.5000 +completed: fine$/));
+    expect(lines).toContainEqual(expect.stringMatching(/^ablate +– +– +skipped$/));
+    expect(lines.at(-1)).toBe('spent $1.5000 of $12.00');
+  });
+
+  test('an overrun cannot be overlooked', () => {
+    expect(renderReport({ ...result, overrun: fromUsd(0.25) }).at(-1)).toContain('OVERRUN $0.2500');
+  });
+
+  test('names what exists now: commit, endpoint, row, and what was answered', () => {
+    const text = renderReport({
+      ...result,
+      outputs: {
+        ablate: {
+          trialsCompleted: 8,
+          chosen: { index: 3, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 1 },
+          adapterDigest: 'a',
+        },
+        publish: { repo: 'anneal/tiny', commit: 'abc', tag: 'r1', files: 1, bytes: 1 },
+        deploy: { endpointId: 'e1', templateId: 't1', endpointName: 'anneal-tiny', baseUrl: 'http://x', gpuPools: '' },
+        register: { modelId: 'm1', deploymentId: null, updated: true, warnings: ['no deployments table'] },
+        smoke: { checks: [], sample: { prompt: 'Hello', answer: 'tea' }, firstTokenMs: 49.6, tokensPerSecond: 1 },
+      },
+    }).join('\n');
+    for (const part of [
+      'trial 3: projection 1.00 → 0.200, KL 0.100',
+      'anneal/tiny@abc (tag r1)',
+      'anneal-tiny (e1)',
+      'llm_models m1 (updated)',
+      'note: no deployments table',
+      'first token 50 ms',
+      'answered    tea',
+    ]) {
+      expect(text).toContain(part);
+    }
+  });
+});
