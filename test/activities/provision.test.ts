@@ -1,0 +1,391 @@
+import { describe, expect, test } from '@jest/globals';
+import { CancelledFailure } from '@temporalio/common';
+import type { PodRequestInput } from '../../contract/activities.ts';
+import type { LadderRung } from '../../contract/stages.ts';
+import { runningDiskRate } from '../../domain/disk-prices.ts';
+import { addUsd, fromUsd } from '../../domain/money.ts';
+import { SshError } from '../../services/ssh/errors.ts';
+import { activityWorld, POD_NAME, READY, rejection, RUN } from '../support/fake-ports-activity.ts';
+import { anOffer, runPodError } from '../support/fake-ports.ts';
+import { aPlan } from '../support/specs.ts';
+
+const rung = (gpuTypeId: string, changes: Partial<LadderRung> = {}): LadderRung => ({
+  gpuTypeId,
+  cloud: 'SECURE',
+  dataCenterId: null,
+  pricePerHour: fromUsd(3.6),
+  stock: 'High',
+  ...changes,
+});
+const request = (changes: Partial<PodRequestInput> = {}, ladder = aPlan().ladder): PodRequestInput => ({
+  run: RUN,
+  podName: POD_NAME,
+  plan: { ...aPlan(), ladder },
+  maxPricePerHour: null,
+  capacityWaitMs: 0,
+  ...changes,
+});
+const { address: _address, ...LEASE } = READY;
+
+describe('creating a pod', () => {
+  test('walks the ladder past what has no stock, is too dear or is refused, and says what it tried', async () => {
+    const world = activityWorld();
+    world.pods.offers = [
+      anOffer({ gpuTypeId: 'A', stock: 'None' }),
+      anOffer({ gpuTypeId: 'B', pricePerHour: fromUsd(9) }),
+      anOffer({ gpuTypeId: 'C' }),
+      anOffer({ gpuTypeId: 'D' }),
+    ];
+    const create = world.pods.onCreate;
+    world.pods.onCreate = (sent) =>
+      sent.gpuTypeId === 'C' ? { kind: 'noCapacity', message: 'none left' } : create(sent);
+    const ladder = ['X', 'A', 'B', 'C', 'D', 'E'].map((gpu) => rung(gpu));
+    const outcome = await world.run('createPod', request({ maxPricePerHour: fromUsd(4) }, ladder));
+    expect(outcome).toMatchObject({
+      kind: 'created',
+      lease: {
+        gpuTypeId: 'D',
+        tried: [
+          'X (SECURE): not in the catalogue now',
+          'A (SECURE): no stock',
+          'B (SECURE): above the price cap now',
+          'C (SECURE): no instance available',
+        ],
+      },
+    });
+    expect(world.pods.creates.map(({ gpuTypeId }) => gpuTypeId)).toEqual(['C', 'D']);
+  });
+
+  test('a lease costs what GPU and disks cost together', async () => {
+    const outcome = await activityWorld().run('createPod', request());
+    expect(outcome).toMatchObject({ lease: { ratePerHour: addUsd(fromUsd(3.6), runningDiskRate(20, 10)) } });
+  });
+
+  test('what is sent holds the marks by which the pod is found again, and no secret', async () => {
+    const world = activityWorld();
+    await world.run('createPod', request({}, [rung('NVIDIA H100 80GB HBM3', { dataCenterId: 'EU-1' })]));
+    expect(world.pods.creates).toMatchObject([
+      {
+        name: POD_NAME,
+        dataCenterId: 'EU-1',
+        minMemoryGb: 8,
+        ports: '22/tcp',
+        volumeMountPath: '/workspace',
+        env: { ANNEAL_SPEC_HASH: 'hash', PUBLIC_KEY: `ssh-ed25519 AAAA ${POD_NAME}` },
+      },
+    ]);
+    expect(JSON.stringify(world.pods.creates)).not.toContain('s3cret');
+  });
+
+  test('without stock it waits, looks again, and then says so; nothing was sent', async () => {
+    const world = activityWorld();
+    let looks = 0;
+    world.pods.onListOffers = () => {
+      looks++;
+      return [anOffer({ stock: 'None' })];
+    };
+    const outcome = await world.run('createPod', request({ capacityWaitMs: 30 }));
+    expect(outcome).toEqual({ kind: 'noCapacity', tried: ['NVIDIA H100 80GB HBM3 (SECURE): no stock'] });
+    expect(looks).toBeGreaterThan(1);
+    expect(world.pods.creates).toEqual([]);
+    expect(world.heartbeats).toContainEqual({ waitingFor: ['NVIDIA H100 80GB HBM3 (SECURE): no stock'] });
+  });
+
+  test('takes what comes into stock while it waits', async () => {
+    const world = activityWorld();
+    let looks = 0;
+    world.pods.onListOffers = () => [anOffer({ stock: ++looks > 1 ? 'Low' : 'None' })];
+    await expect(world.run('createPod', request({ capacityWaitMs: 20 }))).resolves.toMatchObject({ kind: 'created' });
+  });
+
+  test('a catalogue that cannot be read for the moment is read again', async () => {
+    const world = activityWorld();
+    let looks = 0;
+    world.pods.onListOffers = () => {
+      if (++looks === 1) throw runPodError('unavailable');
+      return [anOffer()];
+    };
+    await expect(world.run('createPod', request({ capacityWaitMs: 20 }))).resolves.toMatchObject({ kind: 'created' });
+  });
+
+  test('a refused key ends the wait at once', async () => {
+    const world = activityWorld();
+    world.pods.onListOffers = () => {
+      throw runPodError('refused', 'Unauthorized');
+    };
+    expect(await rejection(world.run('createPod', request({ capacityWaitMs: 60_000 })))).toMatchObject({
+      type: 'ProviderRefused',
+      nonRetryable: true,
+    });
+  });
+
+  test('an unclear answer is CreateUncertain, and exactly one create was sent', async () => {
+    const world = activityWorld();
+    world.pods.offers = [anOffer({ gpuTypeId: 'A' }), anOffer({ gpuTypeId: 'B' })];
+    world.pods.onCreate = () => {
+      throw runPodError('uncertain', 'Timeout');
+    };
+    const input = request({ capacityWaitMs: 60_000 }, [rung('A'), rung('B')]);
+    expect(await rejection(world.run('createPod', input))).toMatchObject({ type: 'CreateUncertain' });
+    expect(world.pods.creates).toHaveLength(1);
+  });
+
+  test('a cancel while it waits for capacity ends it with nothing created', async () => {
+    const world = activityWorld();
+    world.pods.offers = [anOffer({ stock: 'None' })];
+    world.onHeartbeat((details) => {
+      if (details) world.cancel();
+    });
+    const error = await rejection(world.run('createPod', request({ capacityWaitMs: 60_000 })));
+    expect(error).toBeInstanceOf(CancelledFailure);
+    expect(world.pods.creates).toEqual([]);
+  });
+
+  test('a cancel while the catalogue is read sends no create any more', async () => {
+    const world = activityWorld();
+    world.pods.onListOffers = () => {
+      world.cancel();
+      return [anOffer()];
+    };
+    expect(await rejection(world.run('createPod', request()))).toBeInstanceOf(CancelledFailure);
+    expect(world.pods.creates).toEqual([]);
+  });
+
+  test('a cancel during a create waits for the answer and hands the lease back', async () => {
+    const world = activityWorld();
+    const create = world.pods.onCreate;
+    world.pods.onCreate = async (sent) => {
+      world.cancel();
+      await Promise.resolve();
+      return create(sent);
+    };
+    const outcome = await world.run('createPod', request());
+    expect(outcome).toMatchObject({ kind: 'created', lease: { podId: 'pod-1' } });
+  });
+
+  test('a cancel during a create that finds no instance does not try the next one', async () => {
+    const world = activityWorld();
+    world.pods.offers = [anOffer({ gpuTypeId: 'A' }), anOffer({ gpuTypeId: 'B' })];
+    world.pods.onCreate = () => {
+      world.cancel();
+      return { kind: 'noCapacity', message: 'none' };
+    };
+    expect(await rejection(world.run('createPod', request({}, [rung('A'), rung('B')])))).toBeInstanceOf(
+      CancelledFailure,
+    );
+    expect(world.pods.creates).toHaveLength(1);
+  });
+});
+
+describe('a holding', () => {
+  test('is written with its deadline, a week at most', async () => {
+    const { run, registry } = activityWorld();
+    const soon = Date.UTC(2020, 0, 1);
+    await run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: soon });
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: 'b', hardDeadlineMs: Infinity });
+    expect(registry.holdings.get('a')).toMatchObject({
+      kind: 'pod',
+      runId: 'run-1',
+      workflowId: 'pipeline/tiny',
+      specHash: 'hash',
+      hardDeadline: '2020-01-01T00:00:00.000Z',
+    });
+    const bound = Date.parse(registry.holdings.get('b')?.hardDeadline ?? '');
+    expect(bound - Date.now()).toBeGreaterThan(6 * 86_400_000);
+    expect(bound - Date.now()).toBeLessThanOrEqual(7 * 86_400_000);
+  });
+
+  test('that cannot be written stops the rental', async () => {
+    const { run, registry } = activityWorld();
+    registry.down = true;
+    expect(
+      await rejection(run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: 1 })),
+    ).toMatchObject({ type: 'RegistryUnavailable', nonRetryable: false });
+  });
+});
+
+describe('settling an unanswered create', () => {
+  const settle = { run: RUN, podName: POD_NAME, quietPeriodMs: 0 };
+
+  test('adopts the oldest pod of this spec and ends its twins and strangers of the name', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ id: 'stranger', env: { ANNEAL_SPEC_HASH: 'other' } });
+    pods.add({ id: 'dead', desiredStatus: 'TERMINATED' });
+    pods.add({ id: 'first' });
+    pods.add({ id: 'twin' });
+    pods.add({ id: 'neighbour', name: 'anneal-test-other-r20260101-000000' });
+    await expect(run('settlePod', settle)).resolves.toMatchObject({ podId: 'first', podName: POD_NAME, tried: [] });
+    expect([...pods.terminations].sort()).toEqual(['stranger', 'twin']);
+  });
+
+  test('finds nothing by the end of the quiet period, and says so', async () => {
+    await expect(activityWorld().run('settlePod', settle)).resolves.toBeNull();
+  });
+
+  test('keeps looking for a pod that the list shows late', async () => {
+    const { run, pods } = activityWorld();
+    const list = pods.listPods.bind(pods);
+    let looks = 0;
+    pods.listPods = () => {
+      if (++looks === 2) pods.add();
+      return list();
+    };
+    await expect(run('settlePod', { ...settle, quietPeriodMs: 20 })).resolves.toMatchObject({ podId: 'pod-1' });
+  });
+});
+
+describe('waiting for a pod', () => {
+  const input = (bootDeadlineMs = 0) => ({ run: RUN, lease: LEASE, bootDeadlineMs });
+
+  test('a pod that proves itself is ready, its key pinned, its id confirmed', async () => {
+    const { run, pods, ssh, registry } = activityWorld();
+    pods.add();
+    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1 });
+    await expect(run('waitForPod', input())).resolves.toEqual(READY);
+    expect(registry.hostKeys.get(POD_NAME)).toBe(ssh.hostKey.blob);
+    expect(registry.holdings.get(POD_NAME)?.providerId).toBe('pod-1');
+  });
+
+  test('no secret is sent before the proof', async () => {
+    const { run, pods, ssh } = activityWorld();
+    pods.add();
+    await run('waitForPod', input());
+    expect(ssh.commands.every(({ stdin }) => stdin === '' || stdin === 'code')).toBe(true);
+    expect(ssh.commands.every(({ pinned }) => pinned === null)).toBe(true);
+  });
+
+  test.each([
+    ['without an address', null, 'no container yet'],
+    ['whose sshd does not answer', READY.address, 'sshd at 10.0.0.1:22 does not answer'],
+  ])('a pod %s is not ready at its deadline', async (_what, ssh, seen) => {
+    const world = activityWorld();
+    world.pods.add({ ssh });
+    world.ssh.onConnect = () => {
+      throw new SshError('refused', 'connection');
+    };
+    const error = await rejection(world.run('waitForPod', input(10)));
+    expect(error).toMatchObject({ type: 'PodNotReady', message: expect.stringContaining(seen) });
+    expect(world.registry.hostKeys.size).toBe(0);
+  });
+
+  test('keys that are not in place yet are waited for', async () => {
+    const { run, pods, ssh } = activityWorld();
+    pods.add();
+    let tries = 0;
+    ssh.onConnect = () => {
+      if (++tries === 1) throw new SshError('no key yet', 'authentication');
+    };
+    await expect(run('waitForPod', input(20))).resolves.toEqual(READY);
+  });
+
+  test('a provider that does not answer for the moment is asked again', async () => {
+    const { run, pods } = activityWorld();
+    const pod = pods.add();
+    let asked = 0;
+    pods.onGetPod = () => {
+      if (++asked === 1) throw runPodError('unavailable');
+      return pod;
+    };
+    await expect(run('waitForPod', input(20))).resolves.toEqual(READY);
+  });
+
+  test.each(['0'.repeat(64), '', 'short'])('a wrong proof "%s" is HostKeyMismatch and pins nothing', async (mac) => {
+    const { run, pods, ssh, registry } = activityWorld();
+    pods.add();
+    ssh.onExec = (command) =>
+      command.endsWith('prove')
+        ? { stdout: JSON.stringify({ type: 'proof', protocol: 1, macs: { 'ssh-ed25519': mac } }) }
+        : undefined;
+    const error = await rejection(run('waitForPod', input(60_000)));
+    expect(error).toMatchObject({ type: 'HostKeyMismatch', nonRetryable: true });
+    expect(registry.hostKeys.size).toBe(0);
+  });
+
+  test('a proof for another algorithm than the one that answered does not count', async () => {
+    const { run, pods, ssh } = activityWorld();
+    pods.add();
+    const macs = { 'ssh-rsa': ssh.macOf(POD_NAME) };
+    ssh.onExec = (command) =>
+      command.endsWith('prove') ? { stdout: JSON.stringify({ type: 'proof', protocol: 1, macs }) } : undefined;
+    expect(await rejection(run('waitForPod', input(60_000)))).toMatchObject({ type: 'HostKeyMismatch' });
+  });
+
+  test.each(['EXITED', 'TERMINATED', 'DEAD'] as const)('a pod that is %s is gone, not late', async (desiredStatus) => {
+    const { run, pods } = activityWorld();
+    pods.add({ desiredStatus });
+    expect(await rejection(run('waitForPod', input(60_000)))).toMatchObject({ type: 'PodGone', nonRetryable: true });
+  });
+
+  test('a pod the provider does not know is gone', async () => {
+    const error = await rejection(activityWorld().run('waitForPod', input(60_000)));
+    expect(error).toMatchObject({ type: 'PodGone' });
+  });
+
+  test('a cancel ends the wait at once', async () => {
+    const world = activityWorld();
+    world.pods.add({ ssh: null });
+    world.pods.onGetPod = (id) => {
+      world.cancel();
+      return world.pods.pods.get(id) ?? null;
+    };
+    expect(await rejection(world.run('waitForPod', input(60_000)))).toBeInstanceOf(CancelledFailure);
+  });
+});
+
+describe('releasing pods', () => {
+  const release = (podNames = [POD_NAME], knownIds: string[] = []) => ({ run: RUN, podNames, knownIds });
+
+  test('absent counts as done', async () => {
+    const { run, pods } = activityWorld();
+    await expect(run('releasePods', release([POD_NAME], ['pod-9']))).resolves.toEqual({ endedIds: ['pod-9'] });
+    expect(pods.terminations).toEqual([]);
+  });
+
+  test('every pod of a name is ended, also one that only its id finds; neighbours stay', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ id: 'a' });
+    pods.add({ id: 'b' });
+    pods.add({ id: 'c', name: 'renamed' });
+    pods.add({ id: 'd', name: 'anneal-test-other-r20260101-000000' });
+    const { endedIds } = await run('releasePods', release([POD_NAME], ['c']));
+    expect([...endedIds].sort()).toEqual(['a', 'b', 'c']);
+    expect([...pods.pods.keys()]).toEqual(['d']);
+  });
+
+  test('pods that are gone by their status count as gone', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ desiredStatus: 'TERMINATED' });
+    await expect(run('releasePods', release())).resolves.toEqual({ endedIds: [] });
+  });
+
+  test('returns only when the list no longer shows the pod', async () => {
+    const { run, pods } = activityWorld();
+    pods.add();
+    pods.lingersFor = 1;
+    await run('releasePods', release());
+    expect(pods.pods.size).toBe(0);
+    expect(pods.terminations.length).toBeGreaterThan(1);
+  });
+
+  test('one pod that the provider refuses to end does not keep the others running', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ id: 'stubborn' });
+    pods.add({ id: 'other' });
+    pods.onTerminate = (id) => {
+      if (id === 'stubborn') throw runPodError('unavailable');
+    };
+    expect(await rejection(run('releasePods', release()))).toMatchObject({ type: 'ProviderUnavailable' });
+    expect(pods.terminations).toContain('other');
+  });
+
+  test('holdings are released, and a registry that is down does not hold up the end', async () => {
+    const { run, pods, registry } = activityWorld();
+    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1 });
+    pods.add();
+    registry.down = true;
+    await expect(run('releasePods', release())).resolves.toEqual({ endedIds: ['pod-1'] });
+    registry.down = false;
+    await run('releasePods', release());
+    expect(registry.holdings.get(POD_NAME)?.goneAt).not.toBeNull();
+  });
+});
