@@ -223,5 +223,3 @@ export type Activities = PlanActivities &
   SmokeActivities &
   RegisterActivities &
   LedgerActivities;
-
-export type ActivityName = keyof Activities;

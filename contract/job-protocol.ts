@@ -8,10 +8,10 @@ export const JOB_PROTOCOL_VERSION = 1;
 
 const isoTime = z.string();
 
-export const jobFailureSchema = z.object({ class: z.string(), message: z.string(), advice: z.string().default('') });
+const jobFailureSchema = z.object({ class: z.string(), message: z.string(), advice: z.string().default('') });
 export type JobFailure = z.infer<typeof jobFailureSchema>;
 
-export const jobExitSchema = z.object({
+const jobExitSchema = z.object({
   protocol: z.literal(JOB_PROTOCOL_VERSION),
   jobId: z.string(),
   outcome: z.enum(['succeeded', 'failed', 'stopped']),
@@ -21,7 +21,6 @@ export const jobExitSchema = z.object({
   endedAt: isoTime,
   failure: jobFailureSchema.nullable(),
 });
-export type JobExit = z.infer<typeof jobExitSchema>;
 
 /** A line of events.jsonl. Unknown types pass through: a newer job may say more than this worker knows. */
 export const jobEventSchema = z.looseObject({ type: z.string(), at: isoTime });

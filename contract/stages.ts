@@ -1,4 +1,3 @@
-import type { Json } from './json.ts';
 import type { PipelineSpec } from './spec.ts';
 import type { Stage } from './stage-names.ts';
 import type { MicroUsd } from './units.ts';
@@ -250,5 +249,3 @@ export interface FollowDetails {
   attempt: number;
   progress: { phase: string; done: number; total: number | null; unit: string; note: string } | null;
 }
-
-export type StageDetail = Json;
