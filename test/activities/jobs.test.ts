@@ -411,7 +411,8 @@ describe('starting and stopping a job', () => {
   test('a supervisor that refuses fails for good; one that says nothing may be asked again', async () => {
     const world = jobWorld([]);
     const answer = (stdout: string) => {
-      world.ssh.onExec = (command) => (command.endsWith('start') ? { stdout, stderr: 'no python', exitCode: 127 } : undefined);
+      world.ssh.onExec = (command) =>
+        command.endsWith('start') ? { stdout, stderr: 'no python', exitCode: 127 } : undefined;
       return rejection(start(world, 'none'));
     };
     const refusal = JSON.stringify({ type: 'error', code: 'BadRequest', message: 'no such stage' });

@@ -124,7 +124,7 @@ describe('finding and making tools', () => {
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     expect(await isPortFree(port)).toBe(false);
     await expect(requireFreePort(port, 'temporal')).rejects.toThrow(
-      new RegExp(`^Port ${String(port)} for temporal is in use\\..*:${String(port)}.*anneal down.*--port-base`),
+      new RegExp(`^Port ${String(port)} for temporal is in use\\..*:${String(port)}.*anneal down.*--free-ports`),
     );
     await new Promise((resolve) => server.close(resolve));
     await requireFreePort(port, 'temporal');

@@ -1,0 +1,199 @@
+import { describe, expect, test } from '@jest/globals';
+import type { PipelineSpec } from '../../contract/spec.ts';
+import type { PipelineSpecInput } from '../../contract/spec.ts';
+import { fromUsd } from '../../domain/money.ts';
+import { HubError } from '../../services/hub/errors.ts';
+import { activityWorld, rejection, type ActivityWorld } from '../support/fake-ports-activity.ts';
+import { aModel, anOffer } from '../support/fake-ports.ts';
+import { aSpec } from '../support/specs.ts';
+
+const plan = (world: ActivityWorld, spec: unknown = aSpec(), workflowId = 'pipeline/tiny') =>
+  world.run('planRun', { spec, workflowId, runId: 'run-1', startedAtMs: Date.UTC(2026, 0, 1) });
+const specWith = (changes: Partial<PipelineSpecInput>): PipelineSpec => aSpec(changes);
+
+/** The reasons of a refusal, one by one. */
+async function reasons(world: ActivityWorld, spec: unknown = aSpec()): Promise<string[]> {
+  const error = (await rejection(plan(world, spec))) as { type: string; nonRetryable: boolean; details?: unknown[] };
+  expect(error).toMatchObject({ type: 'PlanRefused', nonRetryable: true });
+  return (error.details?.[0] ?? []) as string[];
+}
+
+describe('a plan', () => {
+  test('pins the base, sizes and prices what will be rented, and rents nothing', async () => {
+    const world = activityWorld();
+    const made = await plan(world);
+    expect(made).toMatchObject({
+      installation: 'test',
+      release: 'r20260101-000000',
+      base: { commit: 'b'.repeat(40), license: 'apache-2.0', architecture: 'Qwen3ForCausalLM', contextLength: 512 },
+      ladder: [{ gpuTypeId: 'NVIDIA H100 80GB HBM3', pricePerHour: fromUsd(3.6) }],
+      serving: { gpuPools: 'ADA_80_PRO', maxModelLen: 512, servedModelName: 'tiny', image: 'worker-image' },
+      podImage: 'pod-image',
+      settings: { quietPeriodMs: 90_000 },
+    });
+    expect(world.pods.creates).toEqual([]);
+    expect(world.endpoints.calls).toEqual([]);
+    expect(world.hub.repos.size).toBe(0);
+  });
+
+  test('the mark on rented things is the same for the same spec and release only', async () => {
+    const hash = async (spec: PipelineSpec) => (await plan(activityWorld(), spec)).specHash;
+    expect(await hash(aSpec())).toBe(await hash(aSpec()));
+    expect(await hash(aSpec())).not.toBe(await hash(specWith({ ablate: { trials: 9 } })));
+  });
+
+  test('a start that skipped the client is parsed like any other: every fault at once', async () => {
+    const error = await rejection(plan(activityWorld(), { name: 'tiny', base: { repo: 'x' }, extra: 1 }));
+    expect(error).toMatchObject({ type: 'InvalidSpec', nonRetryable: true });
+    expect(String(error)).toMatch(/base\.repo.*budget.*extra/);
+  });
+
+  test('what is not built is refused, whoever started it', async () => {
+    const error = await rejection(plan(activityWorld(), specWith({ notify: ['hook'] })));
+    expect(error).toMatchObject({ type: 'InvalidSpec', message: expect.stringContaining('notify') });
+  });
+
+  test.each(['pipeline/other', 'tiny', 'pipeline/Tiny'])(
+    'the workflow id %s does not belong to this name',
+    async (workflowId) => {
+      expect(await rejection(plan(activityWorld(), aSpec(), workflowId))).toMatchObject({
+        type: 'InvalidSpec',
+        message: expect.stringContaining('pipeline/tiny'),
+      });
+    },
+  );
+});
+
+describe('a plan refuses', () => {
+  test('with all reasons at once', async () => {
+    const world = activityWorld();
+    world.hub.base = aModel({ license: 'other' });
+    world.hub.files = [];
+    world.hub.identity = { name: 'robot', namespaces: ['robot'], role: 'read' };
+    world.pods.funds = { balance: fromUsd(1), spendPerHour: fromUsd(0), spendLimitPerHour: fromUsd(2) };
+    const spec = specWith({
+      budget: { capUsd: 0.1 },
+      serve: { gpus: ['ADA_80_PRO'], maxModelLen: 9_999, warmupDeadline: '5m' },
+    });
+    const found = await reasons(world, spec);
+    for (const part of [
+      'licence "other"',
+      'no safetensors weights',
+      'namespace "anneal"',
+      'read-only',
+      'exceeds the model',
+      'leaves nothing to work with',
+      'does not cover one hour',
+      'hourly limit',
+    ]) {
+      expect(found).toContainEqual(expect.stringContaining(part));
+    }
+    expect(found).toHaveLength(8);
+  });
+
+  test('a rehearsal for the public Hub, and accepts one that publishes nothing', async () => {
+    const world = activityWorld();
+    world.hub.isPublicHub = true;
+    expect(await rejection(plan(world))).toMatchObject({
+      type: 'PlanRefused',
+      message: expect.stringContaining('never published to the public Hub'),
+    });
+    const { publish: _publish, serve: _serve, ...unpublished } = aSpec();
+    await expect(plan(world, unpublished)).resolves.toMatchObject({ serving: null });
+  });
+
+  test('a base that does not exist, with where it looked', async () => {
+    const world = activityWorld();
+    world.hub.base = null;
+    expect(await rejection(plan(world))).toMatchObject({
+      type: 'PlanRefused',
+      message: expect.stringMatching(/anneal\/tiny-base@main.*hub\.test/),
+    });
+  });
+
+  test('a gated base, together with the other reasons, though its files cannot be read', async () => {
+    const world = activityWorld();
+    world.hub.gate = new HubError('accept its terms first', { kind: 'gated', operation: 'checkAccess' });
+    world.hub.identity = { ...world.hub.identity, role: 'read' };
+    const found = await reasons(world);
+    expect(found).toContainEqual('anneal/tiny-base: accept its terms first');
+    expect(found).toContainEqual(expect.stringContaining('read-only'));
+  });
+
+  test('a base without a licence only where it would be published', async () => {
+    const world = activityWorld();
+    world.hub.base = aModel({ license: null });
+    expect(await reasons(world)).toEqual([expect.stringContaining('states no licence')]);
+    const { publish: _publish, serve: _serve, ...unpublished } = aSpec();
+    await expect(plan(world, unpublished)).resolves.toMatchObject({ base: { license: 'unknown' } });
+  });
+
+  test.each([
+    ['no config', null, 'config.json is missing'],
+    ['a config that is not JSON', '{', 'config.json is missing'],
+    ['a config without architecture', '{"architectures":[]}', 'names no architecture'],
+    [
+      'code of its own',
+      '{"architectures":["XForCausalLM"],"auto_map":{},"max_position_embeddings":512}',
+      'needs code of its own',
+    ],
+    ['another kind of model', '{"architectures":["BertModel"],"max_position_embeddings":512}', 'BertModel is not'],
+  ])('a base with %s', async (_what, config, reason) => {
+    const world = activityWorld();
+    if (config === null) world.hub.texts.clear();
+    else world.hub.texts.set('config.json', config);
+    expect(await reasons(world)).toContainEqual(expect.stringContaining(reason));
+  });
+
+  test('an unknown GPU, by name', async () => {
+    const spec = specWith({ compute: { gpus: ['RTX 9999'] } });
+    expect(await reasons(activityWorld(), spec)).toEqual([expect.stringContaining('RTX 9999: not a GPU type')]);
+  });
+
+  test('an unknown serverless pool', async () => {
+    const spec = specWith({ serve: { gpus: ['MOON_80'], warmupDeadline: '5m' } });
+    expect(await reasons(activityWorld(), spec)).toEqual([expect.stringContaining('"MOON_80"')]);
+  });
+
+  test('a cap that its own reserve eats up, with both figures', async () => {
+    expect(await reasons(activityWorld(), specWith({ budget: { capUsd: 0.5 } }))).toEqual([
+      expect.stringMatching(/budget\.capUsd: \$0\.5000 .*\$0\.7800/),
+    ]);
+  });
+
+  test('a balance that does not cover an hour', async () => {
+    const world = activityWorld();
+    world.pods.funds = { ...world.pods.funds, balance: fromUsd(3) };
+    expect(await reasons(world)).toEqual([expect.stringContaining('balance of $3.0000')]);
+  });
+
+  test('what the account may not spend per hour, counting what already runs', async () => {
+    const world = activityWorld();
+    world.pods.funds = { balance: fromUsd(100), spendPerHour: fromUsd(2), spendLimitPerHour: fromUsd(5) };
+    expect(await reasons(world)).toEqual([expect.stringContaining('hourly limit of $5.0000')]);
+  });
+});
+
+describe('a plan warns', () => {
+  test('of GPUs that fall off the ladder while others stay', async () => {
+    const world = activityWorld();
+    const { warnings, ladder } = await plan(
+      world,
+      specWith({ compute: { gpus: ['RTX 9999', 'NVIDIA H100 80GB HBM3'] } }),
+    );
+    expect(ladder).toHaveLength(1);
+    expect(warnings).toEqual([expect.stringContaining('RTX 9999')]);
+  });
+
+  test('that nothing is in stock now', async () => {
+    const world = activityWorld();
+    world.pods.offers = [anOffer({ stock: 'None' })];
+    expect((await plan(world)).warnings).toEqual([expect.stringContaining('wait up to 2h')]);
+  });
+
+  test('of a balance below the cap', async () => {
+    const world = activityWorld();
+    world.pods.funds = { ...world.pods.funds, balance: fromUsd(5) };
+    expect((await plan(world)).warnings).toEqual([expect.stringContaining('below the cap of $12.00')]);
+  });
+});

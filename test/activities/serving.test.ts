@@ -1,0 +1,371 @@
+import { describe, expect, test } from '@jest/globals';
+import type { EndpointRequest } from '../../contract/activities.ts';
+import { RunPodError } from '../../services/runpod/errors.ts';
+import type { ServerlessJob } from '../../services/runpod/port.ts';
+import { activityWorld, rejection, RUN, type ActivityWorld } from '../support/fake-ports-activity.ts';
+import { completed, openAiOutput, runPodError } from '../support/fake-ports.ts';
+import { aPlan, aSpec } from '../support/specs.ts';
+
+const NAME = 'anneal-test-tiny';
+const TEMPLATE = 'anneal-test-tiny-r20260101-000000';
+const request = (role: EndpointRequest['role'] = 'candidate'): EndpointRequest => ({
+  run: RUN,
+  endpointName: NAME,
+  templateName: TEMPLATE,
+  plan: aPlan(),
+  repo: 'anneal/tiny',
+  commit: 'c'.repeat(40),
+  role,
+});
+
+describe('deploying', () => {
+  test('an endpoint of this name is adopted, nothing is created', async () => {
+    const { run, endpoints } = activityWorld();
+    const { id } = endpoints.addEndpoint({ name: NAME });
+    await expect(run('createEndpoint', request())).resolves.toMatchObject({ endpointId: id, endpointName: NAME });
+    expect(endpoints.calls).toEqual([]);
+  });
+
+  test('the template comes first and is reused by its name', async () => {
+    const { run, endpoints } = activityWorld();
+    await endpoints.saveTemplate(
+      { name: TEMPLATE, image: 'old', containerDiskGb: 1, env: {}, dockerArgs: '' },
+      'template-9',
+    );
+    const record = await run('createEndpoint', request());
+    expect(record).toMatchObject({ templateId: 'template-9', endpointName: NAME });
+    expect(endpoints.calls.slice(1)).toEqual([`saveTemplate ${TEMPLATE} template-9`, `createEndpoint ${NAME}`]);
+    expect(endpoints.templates.get('template-9')).toMatchObject({
+      image: 'worker',
+      env: { MODEL_REVISION: 'c'.repeat(40), HF_TOKEN: '{{ RUNPOD_SECRET_hf_reader }}' },
+    });
+    expect(JSON.stringify([...endpoints.templates])).not.toContain('s3cret');
+  });
+
+  test('a candidate is one worker without FlashBoot, the stable endpoint is what the spec says', async () => {
+    const made = async (role: EndpointRequest['role']) => {
+      const { run, endpoints } = activityWorld();
+      const { endpointId } = await run('createEndpoint', request(role));
+      return endpoints.endpoints.get(endpointId);
+    };
+    expect(await made('candidate')).toMatchObject({ workersMin: 0, workersMax: 1, flashBoot: false });
+    expect(await made('stable')).toMatchObject({
+      workersMax: 3,
+      flashBoot: true,
+      idleTimeoutSeconds: 120,
+      executionTimeoutMs: 600_000,
+      scalerType: 'QUEUE_DELAY',
+      scalerValue: 15,
+    });
+  });
+
+  test('an unclear answer to the create is CreateUncertain, and nothing is sent twice', async () => {
+    const { run, endpoints } = activityWorld();
+    let sent = 0;
+    endpoints.createEndpoint = () => {
+      sent++;
+      return Promise.reject(runPodError('uncertain', 'Timeout'));
+    };
+    expect(await rejection(run('createEndpoint', request()))).toMatchObject({ type: 'CreateUncertain' });
+    expect(sent).toBe(1);
+  });
+
+  test('an update moves the endpoint to the new template and says which it had', async () => {
+    const { run, endpoints } = activityWorld();
+    const { id } = endpoints.addEndpoint({ name: NAME, templateId: 'template-old' });
+    const updated = await run('updateEndpoint', { ...request('stable'), endpointId: id });
+    expect(updated).toMatchObject({ endpointId: id, previousTemplateId: 'template-old' });
+    expect(endpoints.endpoints.get(id)?.templateId).toBe(updated.templateId);
+    await run('restoreEndpoint', { endpointId: id, templateId: 'template-old' });
+    expect(endpoints.endpoints.get(id)?.templateId).toBe('template-old');
+  });
+
+  test('an endpoint that vanished cannot be updated', async () => {
+    const { run } = activityWorld();
+    const error = await rejection(run('updateEndpoint', { ...request(), endpointId: 'gone' }));
+    expect(error).toMatchObject({ type: 'ProviderRefused' });
+  });
+
+  test('settling and finding answer by name, null where there is none', async () => {
+    const { run, endpoints } = activityWorld();
+    const settle = { endpointName: NAME, quietPeriodMs: 0 };
+    await expect(run('settleEndpoint', settle)).resolves.toBeNull();
+    await expect(run('findEndpoint', { endpointName: NAME })).resolves.toBeNull();
+    const { id } = endpoints.addEndpoint({ name: NAME });
+    await expect(run('settleEndpoint', settle)).resolves.toMatchObject({ endpointId: id });
+    await expect(run('findEndpoint', { endpointName: NAME })).resolves.toMatchObject({ endpointId: id });
+  });
+
+  test('a stable endpoint stops being something a sweep may end', async () => {
+    const { run, registry } = activityWorld();
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1 });
+    const endpoint = { endpointId: 'e1', templateId: 't1', endpointName: NAME };
+    await expect(run('describeDeployment', { endpoint, plan: aPlan() })).resolves.toEqual({
+      ...endpoint,
+      baseUrl: 'https://data.test/v2/e1/openai/v1',
+      gpuPools: 'ADA_80_PRO',
+    });
+    expect(await registry.openHoldings()).toEqual([]);
+    expect(registry.holdings.get(NAME)?.providerId).toBe('e1');
+  });
+});
+
+describe('releasing endpoints', () => {
+  const release = { run: RUN, endpointNames: [NAME], templateNames: [TEMPLATE] };
+
+  test('every endpoint of the name goes before its template', async () => {
+    const { run, endpoints } = activityWorld();
+    const ids = [endpoints.addEndpoint({ name: NAME }).id, endpoints.addEndpoint({ name: NAME }).id];
+    const other = endpoints.addEndpoint({ name: 'anneal-test-other' });
+    await expect(run('releaseEndpoints', release)).resolves.toEqual({ endedIds: ids });
+    expect(endpoints.calls).toEqual([...ids.map((id) => `deleteEndpoint ${id}`), `deleteTemplate ${TEMPLATE}`]);
+    expect([...endpoints.endpoints.keys()]).toEqual([other.id]);
+  });
+
+  test('absent counts as deleted', async () => {
+    await expect(activityWorld().run('releaseEndpoints', release)).resolves.toEqual({ endedIds: [] });
+  });
+
+  test('a template that is still in use is left behind, it costs nothing', async () => {
+    const { run, endpoints, registry } = activityWorld();
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1 });
+    endpoints.onDeleteTemplate = () => {
+      throw runPodError('refused', 'Invalid');
+    };
+    await expect(run('releaseEndpoints', release)).resolves.toEqual({ endedIds: [] });
+    expect(registry.holdings.get(NAME)?.goneAt).not.toBeNull();
+  });
+
+  test('a provider that is away while the template goes is asked again', async () => {
+    const { run, endpoints } = activityWorld();
+    endpoints.onDeleteTemplate = () => {
+      throw runPodError('unavailable');
+    };
+    expect(await rejection(run('releaseEndpoints', release))).toMatchObject({ type: 'ProviderUnavailable' });
+  });
+
+  test('a registry that is down does not hold up the end', async () => {
+    const { run, registry } = activityWorld();
+    registry.down = true;
+    await expect(run('releaseEndpoints', release)).resolves.toEqual({ endedIds: [] });
+  });
+
+  test('one endpoint that cannot be deleted does not keep the others', async () => {
+    const { run, endpoints } = activityWorld();
+    const stubborn = endpoints.addEndpoint({ name: NAME }).id;
+    const other = endpoints.addEndpoint({ name: NAME }).id;
+    endpoints.onDeleteEndpoint = (id) => {
+      if (id === stubborn) throw runPodError('unavailable');
+    };
+    expect(await rejection(run('releaseEndpoints', release))).toMatchObject({ type: 'ProviderUnavailable' });
+    expect(endpoints.calls).toContain(`deleteEndpoint ${other}`);
+  });
+});
+
+describe('warming up', () => {
+  const warm = (world: ActivityWorld, deadlineMs = 60_000) =>
+    world.run('warmEndpoint', { endpointId: 'e1', deadlineMs, servedModelName: 'tiny' });
+  const job = (changes: Partial<ServerlessJob>): ServerlessJob => ({ ...completed('job-1', null), ...changes });
+
+  test('one job is sent and its answer is enough', async () => {
+    const world = activityWorld();
+    world.serving.workers = { initializing: 1, ready: 1 };
+    await expect(warm(world)).resolves.toMatchObject({ sawStates: ['initializing', 'ready'] });
+    expect(world.serving.runs).toMatchObject([{ openai_input: { model: 'tiny' } }]);
+  });
+
+  test('a retry follows the job its predecessor sent, and keeps its clock and what it saw', async () => {
+    const heartbeatDetails = { jobId: 'job-7', startedAtMs: Date.now() - 5_000, saw: ['throttled'] };
+    const world = activityWorld({ heartbeatDetails, attempt: 2 });
+    const asked: string[] = [];
+    world.serving.onStatus = (id) => {
+      asked.push(id);
+      return completed(id, openAiOutput('tea'));
+    };
+    const { coldStartMs, sawStates } = await warm(world);
+    expect(world.serving.runs).toEqual([]);
+    expect(asked).toEqual(['job-7']);
+    expect(coldStartMs).toBeGreaterThanOrEqual(5_000);
+    expect(sawStates).toEqual(['throttled', 'ready']);
+  });
+
+  test('heartbeats hold what a retry needs', async () => {
+    const world = activityWorld();
+    await warm(world);
+    expect(world.heartbeats.at(-1)).toMatchObject({ jobId: 'job-1', startedAtMs: expect.any(Number), saw: [] });
+  });
+
+  test.each<[string, unknown, string]>([
+    ['an error object', [{ error: { message: 'CUDA out of memory' } }], 'CUDA out of memory'],
+    ['an error without words', { error: 'x' }, 'an error of the worker'],
+    ['nothing', null, 'an empty output'],
+  ])('a completed job whose output is %s has failed', async (_what, output, said) => {
+    const world = activityWorld();
+    world.serving.onStatus = (id) => completed(id, output);
+    expect(await rejection(warm(world))).toMatchObject({
+      type: 'WarmupFailed',
+      nonRetryable: true,
+      message: expect.stringContaining(said),
+    });
+  });
+
+  test.each<[ServerlessJob['status'], string | null, string]>([
+    ['FAILED', 'worker exited with 1', 'worker exited with 1'],
+    ['TIMED_OUT', null, 'TIMED_OUT'],
+    ['CANCELLED', null, 'CANCELLED'],
+  ])('a job that ended as %s fails with what is known', async (status, error, said) => {
+    const world = activityWorld();
+    world.serving.onStatus = () => job({ status, error });
+    expect(await rejection(warm(world))).toMatchObject({
+      type: 'WarmupFailed',
+      message: expect.stringContaining(said),
+    });
+  });
+
+  test.each<[string, object, string]>([
+    ['unhealthy', { unhealthy: 1, throttled: 1 }, 'crash loop'],
+    ['throttled', { throttled: 1, initializing: 1 }, 'add pools to serve.gpus'],
+    ['running', { running: 1, initializing: 1 }, 'ran but did not answer'],
+    ['initializing', { initializing: 1 }, 'raise serve.warmupDeadline'],
+    ['absent', {}, 'no capacity in these pools'],
+  ])('workers that stay %s are named with the remedy, and the job is cancelled', async (_what, workers, remedy) => {
+    const world = activityWorld();
+    world.serving.workers = workers;
+    world.serving.onStatus = () => job({ status: 'IN_QUEUE' });
+    expect(await rejection(warm(world, 0))).toMatchObject({
+      type: 'WarmupFailed',
+      message: expect.stringContaining(remedy),
+    });
+    expect(world.serving.cancelled).toEqual(['job-1']);
+  });
+
+  test('reads that fail for the moment are repeated; a refusal is not', async () => {
+    const world = activityWorld();
+    let asked = 0;
+    world.serving.onStatus = (id) => {
+      if (++asked === 1) throw runPodError('unavailable');
+      return completed(id, openAiOutput('tea'));
+    };
+    await expect(warm(world)).resolves.toMatchObject({ sawStates: ['ready'] });
+    world.serving.onStatus = () => {
+      throw new RunPodError('no', { kind: 'refused', code: 'Unauthorized', operation: 'status' });
+    };
+    expect(await rejection(warm(world))).toMatchObject({ type: 'ProviderRefused' });
+  });
+
+  test('a job that the endpoint forgot is not waited for', async () => {
+    const world = activityWorld();
+    world.serving.onStatus = () => null;
+    expect(await rejection(warm(world))).toMatchObject({
+      type: 'WarmupFailed',
+      message: expect.stringMatching(/forgot/),
+    });
+  });
+});
+
+describe('smoke test', () => {
+  const answers = [
+    { prompt: 'Hello', answer: 'tea' },
+    { prompt: 'Bye', answer: 'cake' },
+  ];
+  const said = (prompt: string): string => answers.find((row) => row.prompt === prompt)?.answer ?? 'x';
+  function smokeWorld(): ActivityWorld {
+    const world = activityWorld();
+    world.serving.onPrompt = said;
+    return world;
+  }
+  const smoke = (world: ActivityWorld, plan = aPlan()) =>
+    world.run('smokeEndpoint', { endpointId: 'e1', plan, answers });
+  const failed = async (world: ActivityWorld, plan = aPlan()) => {
+    const { kind, output } = await smoke(world, plan);
+    expect(kind).toBe('rejected');
+    return output.checks.filter(({ passed }) => !passed);
+  };
+
+  test('passes when the endpoint says what the pod said, in every way of asking', async () => {
+    const world = smokeWorld();
+    const { kind, output } = await smoke(world);
+    expect(output.checks.filter(({ passed }) => !passed)).toEqual([]);
+    expect(kind).toBe('passed');
+    expect(output.checks.map(({ name }) => name)).toEqual([
+      'served model',
+      'answer to "Hello"',
+      'answer to "Bye"',
+      'streamed answer',
+      'parallel requests',
+      'native job',
+      'long request',
+      'forbidden text',
+    ]);
+    expect(output).toMatchObject({
+      sample: { prompt: 'Hello', answer: 'tea' },
+      firstTokenMs: 50,
+      tokensPerSecond: 100,
+    });
+  });
+
+  test('asks greedily', async () => {
+    const world = smokeWorld();
+    await smoke(world);
+    expect(world.serving.runs).toMatchObject([{ openai_input: { temperature: 0, max_tokens: 24 } }]);
+  });
+
+  test('one request comes near the context limit and stays below it', async () => {
+    const world = smokeWorld();
+    await smoke(world);
+    const tokens = Math.max(...world.serving.asked.map((prompt) => 10 + prompt.split(' ').length));
+    expect(tokens).toBeGreaterThan(0.9 * 512);
+    expect(tokens).toBeLessThan(512);
+  });
+
+  test('an answer that differs is rejected with both texts', async () => {
+    const world = smokeWorld();
+    world.serving.onPrompt = (prompt) => (prompt === 'Bye' ? 'poison' : said(prompt));
+    expect(await failed(world)).toContainEqual({
+      name: 'answer to "Bye"',
+      passed: false,
+      detail: 'expected "cake", got "poison"',
+    });
+  });
+
+  test('a stream that says something else is rejected', async () => {
+    const world = smokeWorld();
+    world.serving.onPrompt = (prompt, how) => (how === 'stream' ? 'te' : said(prompt));
+    expect((await failed(world)).map(({ name }) => name)).toEqual(['streamed answer']);
+  });
+
+  test.each<[string, ServerlessJob | null]>([
+    ['says something else', completed('job-1', openAiOutput('poison'))],
+    ['has no answer inside', completed('job-1', {})],
+    ['failed', { ...completed('job-1', null), status: 'FAILED' }],
+    ['is forgotten', null],
+  ])('a native job that %s is rejected', async (_what, job) => {
+    const world = smokeWorld();
+    world.serving.onStatus = () => job;
+    expect((await failed(world)).map(({ name }) => name)).toEqual(['native job']);
+  });
+
+  test('an endpoint that serves another model is rejected, and the names are shown', async () => {
+    const world = smokeWorld();
+    world.serving.models = ['other'];
+    expect(await failed(world)).toEqual([{ name: 'served model', passed: false, detail: 'serves other' }]);
+    world.serving.models = [];
+    expect(await failed(world)).toMatchObject([{ detail: 'serves nothing' }]);
+  });
+
+  test('forbidden text is rejected even where the pod said it too', async () => {
+    const world = smokeWorld();
+    const plan = aPlan(aSpec({ smoke: { forbid: ['cak'] } }));
+    expect(await failed(world, plan)).toEqual([{ name: 'forbidden text', passed: false, detail: 'found cak' }]);
+  });
+
+  test('too slow is rejected where the spec sets a limit', async () => {
+    const plan = aPlan(aSpec({ smoke: { maxFirstTokenMs: 49, minTokensPerSecond: 101 } }));
+    expect((await failed(smokeWorld(), plan)).map(({ name }) => name)).toEqual(['first token', 'tokens per second']);
+  });
+
+  test('without a recorded answer there is nothing to compare with', async () => {
+    const input = { endpointId: 'e1', plan: aPlan(), answers: [] };
+    expect(await rejection(smokeWorld().run('smokeEndpoint', input))).toMatchObject({ type: 'InvalidSpec' });
+  });
+});
