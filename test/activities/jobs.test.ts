@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { CancelledFailure } from '@temporalio/common';
-import type { JobExit, SupervisorLine } from '../../contract/job-protocol.ts';
+import type { SupervisorLine } from '../../contract/job-protocol.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { FollowDetails } from '../../contract/stages.ts';
 import { SshError } from '../../services/ssh/errors.ts';
@@ -14,6 +14,8 @@ import {
   type ActivityWorldOptions,
 } from '../support/fake-ports-activity.ts';
 import { runPodError, type ChannelStep } from '../support/fake-ports.ts';
+
+type JobExit = Extract<SupervisorLine, { type: 'exit' }>['exit'];
 
 const AT = '2026-01-01T00:00:00.000Z';
 const event = (offset: number, fields: { type: string } & Record<string, unknown>): SupervisorLine => ({

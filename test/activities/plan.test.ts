@@ -3,7 +3,7 @@ import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineSpecInput } from '../../contract/spec.ts';
 import { fromUsd } from '../../domain/money.ts';
 import { HubError } from '../../services/hub/errors.ts';
-import { activityWorld, rejection, type ActivityWorld } from '../support/fake-ports-activity.ts';
+import { activityWorld, rejection, type ActivityWorld, without } from '../support/fake-ports-activity.ts';
 import { aModel, anOffer } from '../support/fake-ports.ts';
 import { aSpec } from '../support/specs.ts';
 
@@ -98,7 +98,7 @@ describe('a plan refuses', () => {
       type: 'PlanRefused',
       message: expect.stringContaining('never published to the public Hub'),
     });
-    const { publish: _publish, serve: _serve, ...unpublished } = aSpec();
+    const unpublished = without(aSpec(), 'publish', 'serve');
     await expect(plan(world, unpublished)).resolves.toMatchObject({ serving: null });
   });
 
@@ -124,7 +124,7 @@ describe('a plan refuses', () => {
     const world = activityWorld();
     world.hub.base = aModel({ license: null });
     expect(await reasons(world)).toEqual([expect.stringContaining('states no licence')]);
-    const { publish: _publish, serve: _serve, ...unpublished } = aSpec();
+    const unpublished = without(aSpec(), 'publish', 'serve');
     await expect(plan(world, unpublished)).resolves.toMatchObject({ base: { license: 'unknown' } });
   });
 

@@ -5,7 +5,7 @@ import type { LadderRung } from '../../contract/stages.ts';
 import { runningDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, fromUsd } from '../../domain/money.ts';
 import { SshError } from '../../services/ssh/errors.ts';
-import { activityWorld, POD_NAME, READY, rejection, RUN } from '../support/fake-ports-activity.ts';
+import { activityWorld, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
 import { anOffer, runPodError } from '../support/fake-ports.ts';
 import { aPlan } from '../support/specs.ts';
 
@@ -25,7 +25,7 @@ const request = (changes: Partial<PodRequestInput> = {}, ladder = aPlan().ladder
   capacityWaitMs: 0,
   ...changes,
 });
-const { address: _address, ...LEASE } = READY;
+const LEASE = without(READY, 'address');
 
 describe('creating a pod', () => {
   test('walks the ladder past what has no stock, is too dear or is refused, and says what it tried', async () => {

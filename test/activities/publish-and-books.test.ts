@@ -6,7 +6,7 @@ import type { Manifest, SmokeOutput } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import { JOB_RESULTS } from '../support/fake-activities.ts';
-import { activityWorld, rejection, RUN } from '../support/fake-ports-activity.ts';
+import { activityWorld, rejection, RUN, without } from '../support/fake-ports-activity.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 
 const file = (path: string, size = 10) => ({
@@ -58,7 +58,7 @@ describe('preparing to publish', () => {
   });
 
   test('a spec that publishes nothing has nothing to prepare', async () => {
-    const { publish: _publish, serve: _serve, ...spec } = aSpec();
+    const spec = without(aSpec(), 'publish', 'serve');
     const error = await rejection(activityWorld().run('preparePublish', { ...input, plan: aPlan(spec) }));
     expect(error).toMatchObject({ type: 'InvalidSpec' });
   });
@@ -177,7 +177,7 @@ describe('registering', () => {
     ['imported', { quantize: 'none' as const }],
   ])('without ablation the method is %s', async (method, quantize) => {
     const { run, registry } = activityWorld();
-    const { ablate: _ablate, ...spec } = aSpec(quantize);
+    const spec = without(aSpec(quantize), 'ablate');
     await run('registerModel', input(aPlan(spec)));
     expect(registry.models[0]?.model.trainingMethod).toBe(method);
   });

@@ -61,7 +61,7 @@ export function activityWorld(options: ActivityWorldOptions = {}): ActivityWorld
     heartbeats,
     run: (name, input) => {
       const activity = activities[name] as unknown as (input: unknown) => Promise<Result<typeof name>>;
-      return environment.run(activity as never, input as never) as Promise<Result<typeof name>>;
+      return environment.run<[unknown], Result<typeof name>, typeof activity>(activity, input);
     },
     cancel: () => {
       environment.cancel();
@@ -78,6 +78,10 @@ const pick = ({ pods, endpoints, serving, hub, ssh, registry }: FakePorts): Fake
   ssh,
   registry,
 });
+
+/** A copy without some members. */
+export const without = <T extends object, K extends keyof T>(value: T, ...keys: K[]): Omit<T, K> =>
+  Object.fromEntries(Object.entries(value).filter(([key]) => !keys.includes(key as K))) as Omit<T, K>;
 
 /** What a promise was rejected with; a promise that is kept is the fault. */
 export async function rejection(promise: Promise<unknown>): Promise<unknown> {

@@ -34,7 +34,10 @@ import type {
 } from '../../services/runpod/port.ts';
 import type { ExecOptions, ExecResult, SshPort, SshTarget } from '../../services/ssh/port.ts';
 
-/** Ports of activities as small worlds in memory; members that are functions may be replaced by a test. */
+/**
+ * Ports of activities as small worlds in memory; members that are functions may be replaced by a test. Methods that call
+ * such a member are async, so that what it throws is a rejection.
+ */
 
 export const runPodError = (kind: RunPodErrorKind, code: RunPodErrorCode = 'Server', retryAfterMs?: number) =>
   new RunPodError(`RunPod test: ${code}`, { kind, code, operation: 'test', retryAfterMs: retryAfterMs ?? null });
@@ -111,13 +114,10 @@ export class FakePods implements PodPort {
     return Promise.resolve([...this.pods.values()]);
   }
 
-  // async, so that what a test throws here is a rejection
-  // eslint-disable-next-line @typescript-eslint/require-await
   async getPod(podId: string): Promise<Pod | null> {
     return this.onGetPod(podId);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async terminatePod(podId: string): Promise<void> {
     this.terminations.push(podId);
     this.onTerminate(podId);
@@ -165,7 +165,6 @@ export class FakeEndpoints implements EndpointPort {
     return Promise.resolve(template);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async deleteTemplate(name: string): Promise<void> {
     this.calls.push(`deleteTemplate ${name}`);
     this.onDeleteTemplate(name);
@@ -189,7 +188,6 @@ export class FakeEndpoints implements EndpointPort {
     return Promise.resolve(after);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async deleteEndpoint(id: string): Promise<void> {
     this.calls.push(`deleteEndpoint ${id}`);
     this.onDeleteEndpoint(id);
@@ -219,7 +217,6 @@ export class FakeServing implements ServingPort {
     return Promise.resolve({ id: `job-${this.runs.length}` });
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async status(_endpointId: string, jobId: string): Promise<ServerlessJob | null> {
     return this.onStatus(jobId);
   }
@@ -458,7 +455,6 @@ export class FakeSsh implements SshPort {
     return createHmac('sha256', this.bootValueFor(podName)).update(Buffer.from(BLOB, 'base64')).digest('hex');
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async exec(target: SshTarget, command: string, { stdin }: ExecOptions): Promise<ExecResult> {
     this.onConnect(target);
     this.note(target, command, stdin);
@@ -488,7 +484,6 @@ export class FakeSsh implements SshPort {
     throw new Error(`the fake pod does not know this command: ${command}`);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async execBinary(target: SshTarget, command: string, { stdin }: ExecOptions): Promise<Uint8Array> {
     this.onConnect(target);
     this.note(target, command, stdin);

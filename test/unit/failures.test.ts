@@ -211,7 +211,7 @@ describe('what people are told', () => {
   });
 
   test.each<[string, Error, number]>([
-    ['an unreachable server', new TemporalUnreachable('x'), EXIT.unreachable],
+    ['an unreachable server', new TemporalUnreachable('127.0.0.1:7233', null), EXIT.unreachable],
     ['a run under way', new RunAlreadyRunning('x'), EXIT.refused],
     ['an unknown run', new RunNotFound('x'), EXIT.usage],
     ['an unknown error', new TypeError('x'), EXIT.failed],

@@ -83,13 +83,13 @@ test('quantize may be a word or an object', () => {
 });
 
 test('parsing what was parsed changes nothing, also after a way through JSON', () => {
-  const input: fc.Arbitrary<PipelineSpecInput> = fc.record(
+  const input = fc.record(
     {
       name: fc.constantFrom('tiny', 'a', 'a-1'),
       base: fc.record({ repo: fc.constant('anneal/tiny-base'), revision: fc.constantFrom('main', 'v1') }),
       toolchain: fc.constant('rehearsal' as const),
       ablate: fc.record({ trials: fc.integer({ min: 1, max: 2_000 }) }, { requiredKeys: [] }),
-      quantize: fc.constantFrom('awq', 'none', { method: 'awq', groupSize: 32 } as const),
+      quantize: fc.constantFrom<PipelineSpecInput['quantize']>('awq', 'none', { method: 'awq', groupSize: 32 }),
       publish: fc.constant({ repo: 'anneal/tiny' }),
       budget: fc.record({ capUsd: fc.integer({ min: 1, max: 100 }) }),
       serve: fc.record({ gpuCount: fc.integer({ min: 1, max: 8 }) }, { requiredKeys: [] }),
