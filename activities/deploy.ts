@@ -5,6 +5,7 @@ import { workerEnv } from '../domain/worker-env.ts';
 import { RunPodError } from '../services/runpod/errors.ts';
 import type { Endpoint, EndpointSettings, Template } from '../services/runpod/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
 import { fail } from './lib/to-failure.ts';
@@ -33,18 +34,18 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
     return found ? toRecord(found) : null;
   },
 
-  async updateEndpoint({ endpointId, ...request }) {
-    return heartbeating(async () => {
+  updateEndpoint: ({ endpointId, ...request }) =>
+    heartbeating(async () => {
       const before = (await deps.endpoints.listEndpoints()).find((endpoint) => endpoint.id === endpointId);
       if (!before) throw fail('ProviderRefused', `endpoint ${endpointId} no longer exists`);
+      const former = (await deps.endpoints.listTemplates()).find((template) => template.id === before.templateId);
       const template = await ensureTemplate(deps, request);
       const after = await deps.endpoints.updateEndpoint(endpointId, endpointSettings(request, template.id));
-      return { ...toRecord(after), previousTemplateId: before.templateId };
-    });
-  },
+      return { ...toRecord(after), previous: { settings: settingsOf(before), templateName: former?.name ?? null } };
+    }),
 
-  async restoreEndpoint({ endpointId, templateId }) {
-    await heartbeating(() => deps.endpoints.updateEndpoint(endpointId, { templateId }));
+  async restoreEndpoint({ endpointId, previous }) {
+    await heartbeating(() => deps.endpoints.updateEndpoint(endpointId, previous.settings));
   },
 
   async findEndpoint({ endpointName }) {
@@ -54,14 +55,19 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
 
   releaseEndpoints: ({ endpointNames, templateNames }) => release(deps, endpointNames, templateNames),
 
-  async describeDeployment({ endpoint, plan }) {
-    await deps.registry.confirmHolding(endpoint.endpointName, endpoint.endpointId);
-    // A stable endpoint stays: from here on it is a product, not something a sweep may end.
-    await deps.registry.releaseHolding(endpoint.endpointName, new Date().toISOString());
-    const baseUrl = deps.serving.openAiBaseUrl(endpoint.endpointId);
-    return { ...endpoint, baseUrl, gpuPools: plan.serving?.gpuPools ?? '' };
-  },
+  describeDeployment: ({ endpoint, plan }) =>
+    heartbeating(async () => {
+      // A stable endpoint stays: from here on it is a product, not something a sweep may end.
+      await deps.registry.releaseHolding(endpoint.endpointName, new Date().toISOString());
+      const baseUrl = deps.serving.openAiBaseUrl(endpoint.endpointId);
+      return { ...endpoint, baseUrl, gpuPools: plan.serving?.gpuPools ?? '' };
+    }),
 });
+
+/** Everything but the id, which an update must not send as a setting. */
+function settingsOf({ id: _id, ...settings }: Endpoint): EndpointSettings {
+  return settings;
+}
 
 const toRecord = ({ id, templateId, name }: Endpoint): EndpointRecord => ({
   endpointId: id,
@@ -118,16 +124,16 @@ async function release(
     async () => {
       const living = (await deps.endpoints.listEndpoints()).filter((endpoint) => endpointNames.includes(endpoint.name));
       if (living.length === 0) return true;
-      for (const { id } of living) {
+      await every(living, async ({ id }) => {
         await deps.endpoints.deleteEndpoint(id);
         ended.add(id);
-      }
+      });
       return undefined;
     },
     { everyMs: 1_000, deadlineMs: 240_000, details: () => ({ ended: [...ended] }) },
   );
   if (!gone) throw fail('ProviderUnavailable', `the provider still lists ${[...ended].join(', ')} after deleting`);
-  for (const name of templateNames) await deleteTemplate(deps, name);
+  await every(templateNames, (name) => deleteTemplate(deps, name));
   for (const name of endpointNames) {
     await deps.registry.releaseHolding(name, new Date().toISOString()).catch((error: unknown) => {
       log.warn('a released holding could not be recorded', { name, error: String(error) });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { activityInfo, cancellationSignal, heartbeat, log, sleep } from '@temporalio/activity';
 import type { FollowOutcome, JobActivities, JobRef } from '../contract/activities.ts';
 import type { Json } from '../contract/json.ts';
-import { JOB_PROTOCOL_VERSION } from '../contract/job-protocol.ts';
+import { JOB_PROTOCOL_VERSION, type JobStartRequest } from '../contract/job-protocol.ts';
 import type { ReadyPod } from '../contract/stages.ts';
 import type { SshTarget } from '../services/ssh/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -18,7 +18,7 @@ export const createJobActivities = (deps: JobDependencies): JobActivities => ({
   async startJob({ run, pod, jobId, stage, toolchain, params, needsHubToken }) {
     const target = await targetOf(deps, pod);
     const code = await heartbeating(() => shipCode(deps, target));
-    const { line } = await supervise(deps, target, code, 'start', {
+    const request: JobStartRequest = {
       protocol: JOB_PROTOCOL_VERSION,
       job: {
         jobId,
@@ -27,7 +27,8 @@ export const createJobActivities = (deps: JobDependencies): JobActivities => ({
         params: { ...commonParams(deps, toolchain), ...(params as Record<string, Json>) },
       },
       secrets: needsHubToken === 'none' ? {} : { HF_TOKEN: deps.settings.hubToken },
-    });
+    };
+    const { line } = await heartbeating(() => supervise(deps, target, code, 'start', request));
     if (line.type !== 'started') throw fail('JobFailed', `the supervisor answered "${line.type}" to start`);
     log.info('job started', { runId: run.runId, jobId, state: line.state, attempt: line.attempt });
     return { state: line.state, attempt: line.attempt };
@@ -37,7 +38,7 @@ export const createJobActivities = (deps: JobDependencies): JobActivities => ({
 
   async stopJob({ pod, jobId, graceMs }) {
     const target = await targetOf(deps, pod);
-    const code = await shipCode(deps, target);
+    const code = await heartbeating(() => shipCode(deps, target));
     const grace = Math.max(1, Math.round(graceMs / 1_000));
     await heartbeating(() => supervise(deps, target, code, `stop --job ${jobId} --grace-seconds ${grace}`));
   },
@@ -85,7 +86,7 @@ async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: num
   });
   const outcome = await follower.untilEnd();
   if (outcome.kind !== 'podGone')
-    await keepLog(deps, target, input).catch((error: unknown) => {
+    await heartbeating(() => keepLog(deps, target, input), follower.progress()).catch((error: unknown) => {
       log.warn('the job log could not be kept', { jobId: input.jobId, error: String(error) });
     });
   return outcome;

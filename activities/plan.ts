@@ -6,15 +6,17 @@ import { parseSpec, type PipelineSpec, type SpecFault } from '../contract/spec.t
 import type { LadderRung, Plan, ServingPlan } from '../contract/stages.ts';
 import type { MicroUsd } from '../contract/units.ts';
 import { reserveFor } from '../domain/budget.ts';
-import { toMs } from '../domain/duration.ts';
+import { runningDiskRate } from '../domain/disk-prices.ts';
 import { estimateStages } from '../domain/estimate.ts';
 import { buildLadder } from '../domain/ladder.ts';
 import { licenceRefusal } from '../domain/licences.ts';
-import { addUsd, costOf, formatUsd, fromUsd, ZERO_USD } from '../domain/money.ts';
+import { addUsd, formatUsd, fromUsd, ZERO_USD } from '../domain/money.ts';
 import { notBuilt } from '../domain/not-built.ts';
+import { servingBound } from '../domain/serving-bound.ts';
 import { needsOf } from '../domain/sizing.ts';
 import { HubError } from '../services/hub/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { heartbeating } from './lib/heartbeat.ts';
 import { fail } from './lib/to-failure.ts';
 
 type PlanDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' | 'hub' | 'settings'>;
@@ -36,7 +38,7 @@ export const createPlanActivities = (deps: PlanDependencies): PlanActivities => 
         `a run of "${parsed.name}" must have the workflow id "${pipelineWorkflowId(parsed.name)}", not "${workflowId}"`,
       );
     }
-    return makePlan(deps, parsed, startedAtMs);
+    return heartbeating(() => makePlan(deps, parsed, startedAtMs));
   },
 });
 
@@ -117,7 +119,15 @@ async function readConfig(
   commit: string,
   reasons: string[],
 ): Promise<{ architecture: string; contextLength: number }> {
-  const text = await hub.readText(repo, commit, 'config.json');
+  let text: string | null;
+  try {
+    text = await hub.readText(repo, commit, 'config.json');
+  } catch (error) {
+    // That the files are barred is a reason already; there is nothing to add to it here.
+    if (error instanceof HubError && error.kind === 'gated')
+      return { architecture: 'unknown', contextLength: Infinity };
+    throw error;
+  }
   const parsed = modelConfig.safeParse(text === null ? null : parseJson(text));
   if (!parsed.success) {
     reasons.push(`${repo}: config.json is missing or names no architecture`);
@@ -212,13 +222,11 @@ function planServing(
 
 /** The cap must leave room to work beside its own reserve, and the account must be able to pay for an hour. */
 async function checkMoney({ pods }: PlanDependencies, plan: Plan, reasons: string[]): Promise<void> {
-  const { ladder, serving, spec, settings } = plan;
+  const { ladder, spec, settings } = plan;
   if (ladder.length === 0) return;
   const dearest = Math.max(...ladder.map((rung) => rung.pricePerHour)) as MicroUsd;
-  const warmup = serving
-    ? costOf((serving.pricePerWorkerHour * serving.gpuCount * 2) as MicroUsd, toMs(spec.serve?.warmupDeadline ?? '45m'))
-    : ZERO_USD;
-  const reserve = reserveFor(dearest, settings, warmup);
+  const rate = addUsd(dearest, runningDiskRate(plan.needs.containerDiskGb, plan.needs.volumeGb));
+  const reserve = reserveFor(rate, settings, servingBound(plan));
   const cap = fromUsd(spec.budget.capUsd);
   if (cap <= reserve) {
     reasons.push(

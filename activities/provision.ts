@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { log, sleep } from '@temporalio/activity';
+import { cancellationSignal, log, sleep } from '@temporalio/activity';
 import type { PodRequestInput, ProvisionActivities } from '../contract/activities.ts';
 import type { LadderRung, PodLease, ReadyPod } from '../contract/stages.ts';
 import { runningDiskRate } from '../domain/disk-prices.ts';
@@ -9,6 +9,7 @@ import { RunPodError } from '../services/runpod/errors.ts';
 import type { GpuOffer, Pod, PodRequest } from '../services/runpod/port.ts';
 import { SshError } from '../services/ssh/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
 import { shipCode, supervise } from './lib/supervisor.ts';
@@ -30,7 +31,7 @@ export const createProvisionActivities = (deps: Dependencies): ProvisionActiviti
     // Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold.
     const bound = Date.now() + 7 * 86_400_000;
     const hardDeadline = new Date(Math.min(hardDeadlineMs, bound)).toISOString();
-    await deps.registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline });
+    await heartbeating(() => deps.registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline }));
   },
   createPod: (input) => createPod(deps, input),
   async settlePod({ run, podName, quietPeriodMs }) {
@@ -51,6 +52,8 @@ async function createPod(deps: Dependencies, input: PodRequestInput): ReturnType
     const tried: string[] = [];
     const offers = await readOffers(deps, input);
     for (const rung of input.plan.ladder) {
+      // Nothing has been sent yet: after a cancel nothing will be.
+      cancellationSignal().throwIfAborted();
       const offer = offers.find((row) => row.gpuTypeId === rung.gpuTypeId && row.cloud === rung.cloud);
       const reason = whyNotNow(offer, input);
       const outcome = reason ?? (await createOn(deps, input, rung));
@@ -121,7 +124,7 @@ async function adopt({ pods }: Dependencies, podName: string, specHash: string):
   const named = (await pods.listPods()).filter((pod) => pod.name === podName && !GONE.includes(pod.desiredStatus));
   const [ours, ...twins] = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] === specHash);
   const strangers = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] !== specHash);
-  for (const pod of [...twins, ...strangers]) await pods.terminatePod(pod.id);
+  await every([...twins, ...strangers], (pod) => pods.terminatePod(pod.id));
   return ours && { ...toLease(ours), tried: [] };
 }
 
@@ -136,8 +139,9 @@ async function waitForPod(deps: Dependencies, lease: PodLease, bootDeadlineMs: n
         throw fail('PodGone', `pod ${lease.podId} ended while it was booting`);
       }
       if (!pod.ssh) return undefined;
+      const address = pod.ssh;
       seen = `sshd at ${pod.ssh.host}:${pod.ssh.port} does not answer`;
-      return (await provesItself(deps, lease.podName, pod.ssh)) ? { ...lease, address: pod.ssh } : undefined;
+      return (await provesItself(deps, lease.podName, address)) ? { ...lease, address } : undefined;
     },
     { everyMs: BOOT_POLL_MS, deadlineMs: bootDeadlineMs, details: () => ({ seen }) },
   );
@@ -199,10 +203,10 @@ async function releasePods(
     async () => {
       const ids = await living();
       if (ids.length === 0) return true;
-      for (const id of ids) {
+      await every(ids, async (id) => {
         await deps.pods.terminatePod(id);
         ended.add(id);
-      }
+      });
       return undefined;
     },
     { everyMs: GONE_POLL_MS, deadlineMs: 240_000, details: () => ({ ended: [...ended] }) },

@@ -32,7 +32,7 @@ const NEXT: Record<FailureType, [next: string, exitCode?: number]> = {
   NoGpuCapacity: ['add GPU types or clouds to compute, raise compute.capacityWait, or try later', EXIT.refused],
   CreateUncertain: ['look at what is rented in the RunPod console, then start again'],
   PodNotReady: ['start again; if it repeats, use another data centre or image'],
-  PodGone: ['start again; a finished ablation is kept'],
+  PodGone: ['start again'],
   HostKeyMismatch: ['do not reuse that pod; start again, and report it if it repeats'],
   SshUnreachable: ['check that the worker may reach the pod by TCP, then start again'],
   JobFailed: ['read what the job says above, change the spec accordingly, and start again'],
@@ -42,7 +42,10 @@ const NEXT: Record<FailureType, [next: string, exitCode?: number]> = {
   HubRefused: ['check the Hub token and the repository, then start again'],
   WarmupFailed: ['look at the worker states named above; the candidate is gone'],
   SmokeTestFailed: ['the candidate is gone and the live endpoint unchanged; compare the checks above'],
-  BudgetExceeded: ['raise budget.capUsd and start again; a finished ablation is kept', EXIT.budget],
+  BudgetExceeded: [
+    'raise budget.capUsd and start again; a run that waits is extended by the update extendBudget',
+    EXIT.budget,
+  ],
   CleanupIncomplete: ['END THESE BY HAND in the RunPod console; the ids are in the details', EXIT.cleanup],
   ProviderRefused: ['check key, quota and balance at RunPod'],
   ProviderUnavailable: ['try again later'],
@@ -109,13 +112,20 @@ function explainFailure(failure: ApplicationFailure): Explained {
   const type = failure.type ?? 'Failed';
   const [next, exitCode] = NEXT[type as FailureType] ?? ['look at the run in the Web UI'];
   const advice = (failure.details?.[0] as { advice?: unknown } | null | undefined)?.advice;
+  const ids = type === 'CleanupIncomplete' ? `\n  ${leftIn(failure.details?.[0])}` : '';
   return {
     type,
-    message: `${type}: ${failure.message}`,
+    message: `${type}: ${failure.message}${ids}`,
     next: typeof advice === 'string' && advice !== '' ? advice : next,
     exitCode: exitCode ?? EXIT.failed,
   };
 }
+
+/** Everything the details name, so that a person can end it by hand. */
+const leftIn = (details: unknown): string =>
+  Object.entries((details ?? {}) as Record<string, unknown>)
+    .map(([what, names]) => `${what}: ${[names].flat().join(', ')}`)
+    .join('; ');
 
 /** Errors of rooms the CLI does not import are known by their name. */
 function byName(error: Error): Explained {

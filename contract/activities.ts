@@ -1,3 +1,4 @@
+import type { EndpointSettings } from './endpoint-settings.ts';
 import type { JobFailure } from './job-protocol.ts';
 import type { Json } from './json.ts';
 import type { PodJobStage } from './stage-names.ts';
@@ -140,15 +141,22 @@ export interface EndpointRecord {
   endpointName: string;
 }
 
+/** What an endpoint was before an update: enough to put it back, and to delete the template it used. */
+export interface FormerEndpoint {
+  settings: EndpointSettings;
+  templateName: string | null;
+}
+
 export interface DeployActivities {
   /** Template by its unique name, then exactly one create, unless an endpoint of this name exists already. */
   createEndpoint(input: EndpointRequest): Promise<EndpointRecord>;
   settleEndpoint(input: { endpointName: string; quietPeriodMs: number }): Promise<EndpointRecord | null>;
-  /** Points the endpoint at another template by read-modify-write; returns the template it had before. */
+  /** Gives the endpoint a new template and settings by read-modify-write; returns everything it had before. */
   updateEndpoint(
     input: EndpointRequest & { endpointId: string },
-  ): Promise<EndpointRecord & { previousTemplateId: string }>;
-  restoreEndpoint(input: { endpointId: string; templateId: string }): Promise<void>;
+  ): Promise<EndpointRecord & { previous: FormerEndpoint }>;
+  /** Puts stored settings back, all of them. Idempotent. */
+  restoreEndpoint(input: { endpointId: string; previous: FormerEndpoint }): Promise<void>;
   findEndpoint(input: { endpointName: string }): Promise<EndpointRecord | null>;
   /** Deletes the endpoints of these names and their templates; absent counts as deleted. Idempotent by name. */
   releaseEndpoints(input: {

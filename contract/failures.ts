@@ -50,6 +50,7 @@ export const NON_RETRYABLE: readonly FailureType[] = [
   'InvalidSpec',
   'PlanRefused',
   'NoGpuCapacity',
+  'PodNotReady',
   'PodGone',
   'HostKeyMismatch',
   'JobFailed',

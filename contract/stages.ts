@@ -191,7 +191,7 @@ export interface StageOutputs {
 }
 
 /** Outputs that outlive a pod: only with these may a run start after the stage that made them. */
-export type DurableStage = 'ablate' | 'verify' | 'publish' | 'deploy' | 'warmup' | 'smoke';
+export type DurableStage = 'verify' | 'publish';
 export type GivenOutputs = Partial<Pick<StageOutputs, DurableStage>>;
 
 /** Input of `modelPipeline`. A start by the `temporal` CLI has skipped every check, hence `unknown`. */

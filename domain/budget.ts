@@ -30,7 +30,9 @@ export const burnRate = ({ meters }: Budget): MicroUsd =>
 
 /** Milliseconds from `nowMs` until spend reaches `limit`; 0 when it has, Infinity when nothing burns. */
 export function msUntilSpent(budget: Budget, limit: MicroUsd, nowMs: number): number {
-  const left = subtractUsd(limit, spentAt(budget, nowMs));
+  // Every meter rounds up by itself, which may add a micro-dollar for each but one.
+  const running = budget.meters.filter((meter) => meter.toMs === null).length;
+  const left = subtractUsd(limit, addUsd(spentAt(budget, nowMs), Math.max(0, running - 1) as MicroUsd));
   return left <= 0 ? 0 : durationFor(left, burnRate(budget));
 }
 

@@ -10,14 +10,15 @@ export const POD_START_COMMAND =
 export const POD_WORKSPACE = '/workspace';
 
 export interface PodEnvInput {
-  publicKeys: readonly string[];
+  /** Authorized keys of the pod, newline separated. */
+  publicKey: string;
   bootValue: string;
   specHash: string;
 }
 
 /** The pod's provider-visible environment: no secrets in it. */
-export const podEnv = ({ publicKeys, bootValue, specHash }: PodEnvInput): Record<string, string> => ({
-  PUBLIC_KEY: publicKeys.join('\n'),
+export const podEnv = ({ publicKey, bootValue, specHash }: PodEnvInput): Record<string, string> => ({
+  PUBLIC_KEY: publicKey,
   ANNEAL_WORKSPACE: POD_WORKSPACE,
   ANNEAL_BOOT_VALUE: bootValue,
   ANNEAL_SPEC_HASH: specHash,

@@ -119,7 +119,7 @@ async function checkPorts({ stateDir }: DoctorOptions): Promise<Check> {
   const free = await Promise.all(wanted.map(isPortFree));
   const taken = wanted.filter((_port, index) => free[index] === false);
   if (taken.length === 0) return { name, ok: true, detail: `${wanted.join(' and ')} are free`, remedy: null };
-  const remedy = 'Run `anneal down` if it is an earlier world, else `anneal up --port-base <number>`.';
+  const remedy = 'Run `anneal down` if it is an earlier world, else `anneal up --free-ports`.';
   return { name, ok: false, detail: `${taken.join(' and ')} in use`, remedy };
 }
 

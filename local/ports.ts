@@ -62,6 +62,6 @@ export function portInUseMessage(port: number, component: string): string {
       : `lsof -nP -iTCP:${String(port)} -sTCP:LISTEN`;
   return (
     `Port ${String(port)} for ${component} is in use. See who has it: ${who}. ` +
-    'If it is an earlier local world, run `anneal down`; otherwise start with `anneal up --port-base <number>`.'
+    'If it is an earlier local world, run `anneal down`; otherwise start with `anneal up --free-ports`.'
   );
 }

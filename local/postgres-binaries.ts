@@ -1,7 +1,8 @@
-import { chmod, readFile, stat, symlink } from 'node:fs/promises';
+import { chmod, cp, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { codeOf, LocalError, reasonOf } from './errors.ts';
+import { isReachable, reachableFolder } from './postgres-user.ts';
 
 export interface PostgresBinaries {
   postgres: string;
@@ -12,9 +13,10 @@ export interface PostgresBinaries {
  * The server programs npm installed for this platform. npm may have skipped the package's install script, which
  * makes the links between library versions: they are made here, and the programs executable.
  */
-export async function findPostgresBinaries(): Promise<PostgresBinaries> {
-  const native = nativeFolder();
-  await makeSymlinks(native);
+export async function findPostgresBinaries({ forOtherUser = false } = {}): Promise<PostgresBinaries> {
+  const installed = nativeFolder();
+  await makeSymlinks(installed);
+  const native = forOtherUser && !(await isReachable(installed)) ? await copyForOthers(installed) : installed;
   const binaries = { postgres: join(native, 'bin', 'postgres'), initdb: join(native, 'bin', 'initdb') };
   await Promise.all(Object.values(binaries).map(makeExecutable));
   return binaries;
@@ -33,6 +35,24 @@ function nativeFolder(): string {
         'Run `npm ci` without --omit=optional; on a platform without that package set ANNEAL_DATABASE_URL to a server of your own.',
     );
   }
+}
+
+/** About 60 MB, copied once per package version. The marker, written last, tells a whole copy from a torso. */
+async function copyForOthers(native: string): Promise<string> {
+  const text = await readFile(join(native, '..', 'package.json'), 'utf8');
+  const { version } = JSON.parse(text) as { version: string };
+  const copy = join(await reachableFolder(`postgres-programs-${version}`), 'native');
+  const marker = `${copy}.complete`;
+  if (await stat(marker).catch(() => undefined)) return copy;
+  const unfinished = `${copy}.${String(process.pid)}`;
+  await cp(native, unfinished, { recursive: true, verbatimSymlinks: true });
+  await rename(unfinished, copy).catch(async (error: unknown) => {
+    // Another process was faster.
+    await rm(unfinished, { recursive: true, force: true });
+    if (codeOf(error) !== 'ENOTEMPTY' && codeOf(error) !== 'EEXIST') throw error;
+  });
+  await writeFile(marker, '');
+  return copy;
 }
 
 async function makeSymlinks(native: string): Promise<void> {

@@ -3,7 +3,7 @@ import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LocalError } from './errors.ts';
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts';
-import { postgresUser, requireReachable, type SystemUser } from './postgres-user.ts';
+import { postgresUser, type SystemUser } from './postgres-user.ts';
 
 /** Not `anneal`: a schema of the user's own name comes first in the search path. */
 export const POSTGRES_USER = 'postgres';
@@ -20,12 +20,9 @@ const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LC_
 
 /** Creates the data directory when there is none. A half-made one (no marker) is made anew. */
 export async function prepareCluster(dataDir: string, password: string): Promise<Cluster> {
-  const [binaries, user] = await Promise.all([findPostgresBinaries(), postgresUser()]);
+  const user = await postgresUser();
+  const binaries = await findPostgresBinaries({ forOtherUser: user !== undefined });
   await mkdir(dirname(dataDir), { recursive: true });
-  if (user) {
-    await requireReachable(dirname(dataDir), 'its data');
-    await requireReachable(dirname(binaries.postgres), 'its programs');
-  }
   const marker = join(dataDir, 'anneal-complete');
   const complete = await readFile(marker, 'utf8').catch(() => undefined);
   if (complete === undefined) {

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { lstat, mkdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { LocalError } from './errors.ts';
+import { codeOf, LocalError } from './errors.ts';
 
 const execute = promisify(execFile);
 
@@ -36,16 +37,25 @@ async function lookUp(name: string): Promise<SystemUser | undefined> {
   }
 }
 
-/** A folder on the way that other users may not enter (as `/root` often is) would end in an unclear error later. */
-export async function requireReachable(path: string, what: string): Promise<void> {
+/** Whether other users may enter every folder on the way: `/root` and temporary folders often bar them. */
+export async function isReachable(path: string): Promise<boolean> {
   for (let folder = path; dirname(folder) !== folder; folder = dirname(folder)) {
     const { mode } = await stat(folder);
-    if ((mode & 0o001) === 0) {
-      throw new LocalError(
-        'postgres',
-        `As root, PostgreSQL runs as another user, who cannot enter ${folder} to reach ${what}. ` +
-          `Run as a normal user, move the checkout, or \`chmod o+x ${folder}\`.`,
-      );
-    }
+    if ((mode & 0o001) === 0) return false;
   }
+  return true;
+}
+
+/**
+ * A folder that root owns and others may enter, for what the `postgres` user must reach when the checkout bars it. Made
+ * once per key; one of the same name that somebody else made is refused.
+ */
+export async function reachableFolder(key: string): Promise<string> {
+  const folder = join(tmpdir(), `anneal-${key}`);
+  await mkdir(folder, { mode: 0o755 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
+  const { uid } = await lstat(folder);
+  if (uid === process.getuid?.()) return folder;
+  throw new LocalError('postgres', `${folder} belongs to another user; remove it, or run as a normal user`);
 }

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { identify, spawnDetached, waitUntilReady, type ProcessIdentity, type StartedProcess } from './processes.ts';
 import { repositoryRoot } from './paths.ts';
 import { POSTGRES_USER } from './postgres-cluster.ts';
 import { readReadyLine } from './ready-line.ts';
 import { LocalError } from './errors.ts';
+import { isReachable, reachableFolder } from './postgres-user.ts';
 import { readOrMakeSecret } from './secrets.ts';
 
 const READY_DEADLINE_MS = 60_000;
@@ -35,7 +37,7 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
   const started = await spawnDetached({
     component: 'postgres',
     command: process.execPath,
-    args: ['--import', 'tsx', join(root, 'local', 'postgres-host.ts'), join(stateDir, 'postgres'), String(port)],
+    args: ['--import', 'tsx', join(root, 'local', 'postgres-host.ts'), await dataDirOf(stateDir), String(port)],
     env: { ...options.env, ANNEAL_POSTGRES_PASSWORD: password },
     cwd: root,
     logFile: join(stateDir, 'logs', 'postgres.log'),
@@ -57,4 +59,11 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
     serverIdentity,
     logFile: started.logFile,
   };
+}
+
+/** `<stateDir>/postgres`; elsewhere only where root's server user could not enter that folder. */
+async function dataDirOf(stateDir: string): Promise<string> {
+  if (process.getuid?.() !== 0 || (await isReachable(stateDir))) return join(stateDir, 'postgres');
+  const key = createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
+  return join(await reachableFolder(`postgres-${key}`), 'data');
 }

@@ -7,12 +7,13 @@ import { createActivities } from '../activities/index.ts';
 import { ConfigurationError, readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
 import { buildBundle } from './build-bundle.ts';
+import { ensureSearchAttributes } from './ensure-search-attributes.ts';
 import { createWorkers, runWorkers } from './create-workers.ts';
 
 /** The worker process: configuration, connections, migrations, then polling until SIGTERM. Exits non-zero when it cannot start. */
 async function main(): Promise<void> {
-  const log = pino({ level: process.env['ANNEAL_LOG_LEVEL'] ?? 'info', base: { service: 'anneal-worker' } });
   const config = readConfig(process.env);
+  const log = pino({ level: config.logLevel, base: { service: 'anneal-worker' } });
   installRuntime(log);
   const { connectionOptions, namespace } = loadClientConnectConfig();
   const connection = await NativeConnection.connect(connectionOptions).catch((error: unknown) => {
@@ -21,6 +22,8 @@ async function main(): Promise<void> {
   });
   const deps = createDependencies(config);
   try {
+    const added = await ensureSearchAttributes(connection, namespace ?? 'default');
+    if (added.length > 0) log.info({ added }, 'search attributes registered');
     const { applied } = await deps.registry.migrate();
     if (applied.length > 0) log.info({ applied }, 'migrations applied');
     const bundlePath = config.workflowBundle ?? (await buildBundle(join(process.cwd(), '.anneal', 'bundles')));

@@ -55,6 +55,9 @@ export async function deployRelease(input: DeployReleaseInput): Promise<DeployRe
   }
 }
 
+/** A provider that answers none of this many creates is out of order; each costs a quiet period. */
+const MAX_CREATES = 3;
+
 class Deployment {
   private readonly input: DeployReleaseInput;
   private readonly board: StageBoard;
@@ -155,12 +158,14 @@ class Deployment {
   /** The live endpoint changes by read-modify-write; when the new release does not hold there, the old one returns. */
   private async replace(existing: EndpointRecord): Promise<DeployReleaseResult> {
     const { endpointId } = existing;
-    const { previousTemplateId } = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
+    const { previous, ...updated } = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
     try {
-      return await this.proveAgain(existing, false);
+      const result = await this.proveAgain(updated, false);
+      if (previous.templateName !== null) this.doomedTemplates.add(previous.templateName);
+      return result;
     } catch (error) {
-      log.error('the promoted release did not hold; restoring the former one', { endpointId, previousTemplateId });
-      await CancellationScope.nonCancellable(() => restoreEndpoint({ endpointId, templateId: previousTemplateId }));
+      log.error('the promoted release did not hold; restoring the former one', { endpointId });
+      await CancellationScope.nonCancellable(() => restoreEndpoint({ endpointId, previous }));
       throw error;
     }
   }
@@ -181,7 +186,7 @@ class Deployment {
   private async create(role: EndpointRequest['role'], endpointName: string): Promise<EndpointRecord> {
     const { run, plan, hardDeadlineMs } = this.input;
     await expectHolding({ run, kind: 'endpoint', name: endpointName, hardDeadlineMs });
-    for (;;) {
+    for (let attempt = 1; attempt <= MAX_CREATES; attempt++) {
       this.unsettled = true;
       try {
         const record = await createEndpoint.executeWithOptions({ summary: endpointName }, [
@@ -200,5 +205,6 @@ class Deployment {
         if (settled) return settled;
       }
     }
+    throw failure('ProviderUnavailable', `${MAX_CREATES} creates went unanswered and left nothing`);
   }
 }

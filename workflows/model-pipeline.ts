@@ -1,10 +1,10 @@
 import {
   CancellationScope,
   ChildWorkflowCancellationType,
-  executeChild,
   isCancellation,
   ParentClosePolicy,
   sleep,
+  startChild,
   workflowInfo,
 } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
@@ -25,7 +25,7 @@ import { deployRelease, type DeployReleaseResult } from './deploy-release.ts';
 import { buildRelease } from './lib/build-release.ts';
 import { failure, toRunFailure } from './lib/failures.ts';
 import { Run } from './lib/run.ts';
-import { servingRate } from './lib/serving-bound.ts';
+import { servingRate } from '../domain/serving-bound.ts';
 
 /**
  * From a Hub id to a live, tested, registered endpoint. Completed means registered, or the last stage the spec asks for.
@@ -82,10 +82,9 @@ async function deploy(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
   const input = { run: run.ref, plan, repo, commit, answers, hardDeadlineMs: run.budget.exhaustedAtMs(rate) };
-  run.startMeter(meter, rate);
   try {
     const end = await run.budget.race(
-      () => startDeploy(plan.spec.name, input),
+      () => startDeploy(plan.spec.name, input, () => run.startMeter(meter, rate)),
       () => Promise.resolve(),
     );
     if (end.kind === 'budgetReached') {
@@ -103,15 +102,22 @@ async function deploy(
   }
 }
 
-async function startDeploy(name: string, input: Parameters<typeof deployRelease>[0]): Promise<DeployReleaseResult> {
+/** `onStarted` is told when this deployment's own time begins: waiting for another's costs nothing. */
+async function startDeploy(
+  name: string,
+  input: Parameters<typeof deployRelease>[0],
+  onStarted: () => void,
+): Promise<DeployReleaseResult> {
   for (;;) {
     try {
-      return await executeChild(deployRelease, {
+      const child = await startChild(deployRelease, {
         workflowId: deployWorkflowId(name),
         args: [input],
         parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
         cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
       });
+      onStarted();
+      return await child.result();
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
       await sleep('30s', { summary: 'another deployment of this model is under way' });

@@ -16,6 +16,7 @@ import { fail } from './to-failure.ts';
 const IDLE_TIMEOUT_MS = 10_000;
 const MAX_LINE_BYTES = 262_144;
 const RECONNECT_EVERY_MS = 1_000;
+const BEAT_EVERY_MS = 2_000;
 
 export interface FollowerContext {
   deps: JobDependencies;
@@ -46,13 +47,18 @@ export class Follower {
     this.details = resumeDetails(context.resumeFrom, context.input.jobId);
   }
 
+  /** Where following stands: what a further attempt resumes from. */
+  progress(): FollowDetails {
+    return this.details;
+  }
+
   async untilEnd(): Promise<FollowOutcome> {
     try {
       for (;;) {
         this.beat();
         const outcome = await this.oneChannel();
         if (outcome) return outcome;
-        const gone = await this.podGone();
+        const gone = await this.beating(() => this.podGone());
         if (gone !== undefined) return { kind: 'podGone', reason: gone };
         if (Date.now() - this.lastContactMs > this.context.deps.settings.reconnectLimitMs) {
           throw fail('SshUnreachable', `no contact with ${this.context.target.podName} for too long`);
@@ -60,7 +66,9 @@ export class Follower {
         await this.context.wait(RECONNECT_EVERY_MS);
       }
     } finally {
-      await this.checkpointing;
+      // Bounded by the copy's own time-outs; the heartbeat goes on meanwhile.
+      const { checkpointing } = this;
+      if (checkpointing) await this.beating(() => checkpointing);
     }
   }
 
@@ -80,8 +88,10 @@ export class Follower {
       return undefined;
     } catch (error) {
       if (signal.aborted) throw new CancelledFailure('CANCELLED');
-      // A pod that boots anew has another host key: then the pod we knew is gone as far as this job is concerned.
-      if (error instanceof SshError && error.kind !== 'hostKey') return undefined;
+      if (error instanceof SshError && error.kind === 'hostKey') {
+        return { kind: 'podGone', reason: `another host key answers for ${target.podName}: the pod was started anew` };
+      }
+      if (error instanceof SshError) return undefined;
       throw error;
     }
   }
@@ -170,6 +180,18 @@ export class Follower {
 
   private beat(): void {
     this.context.beat(this.details);
+  }
+
+  /** Keeps beating during one call that has a deadline of its own. */
+  private async beating<T>(work: () => Promise<T>): Promise<T> {
+    const timer = setInterval(() => {
+      this.beat();
+    }, BEAT_EVERY_MS);
+    try {
+      return await work();
+    } finally {
+      clearInterval(timer);
+    }
   }
 }
 

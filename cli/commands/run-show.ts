@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { resultOf, viewRun } from '../../client/pipelines.ts';
 import type { CommandContext } from '../context.ts';
+import { explain, type Explained } from '../explain-error.ts';
 import { stageLines } from '../progress-view.ts';
 import { renderReport } from '../report.ts';
 import { webUiLink } from '../web-ui.ts';
@@ -17,11 +18,19 @@ export const runShow = (run: Command, context: () => CommandContext): Command =>
       const client = await temporal();
       const view = await viewRun(client, name, options.runId);
       const result = view.status === 'COMPLETED' ? await resultOf(client, view) : null;
+      const failure = ['RUNNING', 'COMPLETED'].includes(view.status) ? null : await failureOf(client, view);
       const link = webUiLink(env, view);
-      out.result({ ...view, result, webUi: link }, () => [
+      out.result({ ...view, result, failure, webUi: link }, () => [
         `${name} ${view.progress.release ?? ''} ${view.status}, started ${view.startedAt}`,
         ...(link ? [link] : []),
         '',
         ...(result ? renderReport(result) : stageLines(view, now(), out.live)),
+        ...(failure ? ['', failure.message, `  next: ${failure.next}`] : []),
       ]);
     });
+
+/** How a run that did not complete ended, with its next step. */
+const failureOf = (
+  client: Parameters<typeof resultOf>[0],
+  run: Parameters<typeof resultOf>[1],
+): Promise<Explained | null> => resultOf(client, run).then(() => null, explain);

@@ -1,4 +1,7 @@
+import type { EndpointSettings } from '../../contract/endpoint-settings.ts';
 import type { MicroUsd } from '../../domain/money.ts';
+
+export type { EndpointSettings };
 
 /**
  * What Anneal needs from a GPU provider. Adapters throw `RunPodError` (errors.ts) and nothing else; "no capacity" is an
@@ -99,21 +102,6 @@ export interface TemplateSpec {
 
 export interface Template extends TemplateSpec {
   id: string;
-}
-
-export interface EndpointSettings {
-  name: string;
-  templateId: string;
-  /** Comma-separated pool ids in order of preference (`gpuIds`). */
-  gpuPools: string;
-  gpuCount: number;
-  workersMin: number;
-  workersMax: number;
-  idleTimeoutSeconds: number;
-  executionTimeoutMs: number;
-  scalerType: 'QUEUE_DELAY' | 'REQUEST_COUNT';
-  scalerValue: number;
-  flashBoot: boolean;
 }
 
 export interface Endpoint extends EndpointSettings {

@@ -85,7 +85,7 @@ function accepts(authorized: readonly ParsedKey[], context: AuthContext): boolea
   return authorized.some((key) => {
     if (key.type !== context.key.algo || !key.getPublicSSH().equals(context.key.data)) return false;
     if (!context.signature || !context.blob) return true;
-    return key.verify(context.blob, context.signature, context.hashAlgo) === true;
+    return key.verify(context.blob, context.signature, context.hashAlgo);
   });
 }
 

@@ -189,7 +189,7 @@ describe('a pod over SSH', () => {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ query }),
-      }).then((answer) => answer.json());
+      }).then((answer): Promise<unknown> => answer.json());
     const stopped = await graphql(`mutation { podStop(input: { podId: "${podId}" }) { id desiredStatus } }`);
     expect(stopped).toEqual({ data: { podStop: { id: podId, desiredStatus: 'EXITED' } } });
     expect((await world.runpod.getPod(podId))?.ssh).toBeNull();

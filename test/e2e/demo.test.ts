@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -11,6 +11,8 @@ let cwd: string;
 
 beforeEach(async () => {
   cwd = await mkdtemp(join(tmpdir(), 'anneal-demo-'));
+  // As root, Postgres runs as another user, who has to get through to its data.
+  await chmod(cwd, 0o711);
 });
 afterEach(async () => {
   expect(await processesOf(cwd)).toEqual([]);

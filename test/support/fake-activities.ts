@@ -1,5 +1,5 @@
 import { cancellationSignal, getClient, heartbeat, sleep } from '@temporalio/activity';
-import type { Activities, Books, JobResults } from '../../contract/activities.ts';
+import type { Activities, Books, FormerEndpoint, JobResults } from '../../contract/activities.ts';
 import { parseSpec } from '../../contract/spec.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { PodLease, SmokeOutput } from '../../contract/stages.ts';
@@ -59,6 +59,23 @@ const SMOKE: SmokeOutput = {
   tokensPerSecond: 100,
 };
 
+const FORMER: FormerEndpoint = {
+  settings: {
+    name: 'anneal-test-tiny',
+    templateId: 'template-old',
+    gpuPools: 'ADA_80_PRO',
+    gpuCount: 1,
+    workersMin: 0,
+    workersMax: 3,
+    idleTimeoutSeconds: 120,
+    executionTimeoutMs: 600_000,
+    scalerType: 'QUEUE_DELAY',
+    scalerValue: 15,
+    flashBoot: true,
+  },
+  templateName: 'anneal-test-tiny-r20250101-000000',
+};
+
 /** Holds an activity until the workflow cancels it or `done` says so; heartbeats, so that a cancel arrives at once. */
 export async function hang(done: () => boolean = () => false): Promise<void> {
   while (!done()) {
@@ -96,7 +113,7 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     createEndpoint: ({ endpointName }) => Promise.resolve(world.createEndpoint(endpointName)),
     settleEndpoint: () => Promise.resolve(null),
     updateEndpoint: ({ endpointId, endpointName }) =>
-      Promise.resolve({ endpointId, endpointName, templateId: 'template-new', previousTemplateId: 'template-old' }),
+      Promise.resolve({ endpointId, endpointName, templateId: 'template-new', previous: FORMER }),
     restoreEndpoint: () => Promise.resolve(),
     findEndpoint: ({ endpointName }) => {
       const found = [...world.endpoints].find(([, name]) => name === endpointName);

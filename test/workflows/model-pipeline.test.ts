@@ -143,7 +143,10 @@ test('a release that does not hold on the live endpoint gives the former one bac
   const changes: Partial<Activities> = {
     warmEndpoint: ({ endpointId }) =>
       endpointId === 'endpoint-live' ? refused('WarmupFailed')() : Promise.resolve({ coldStartMs: 1, sawStates: [] }),
-    restoreEndpoint: ({ endpointId, templateId }) => (restored.push(`${endpointId} ${templateId}`), Promise.resolve()),
+    restoreEndpoint: ({ endpointId, previous }) => (
+      restored.push(`${endpointId} ${previous.settings.templateId}`),
+      Promise.resolve()
+    ),
   };
   expect(await run(changes, endOf)).toBe('WarmupFailed');
   expect(restored).toEqual(['endpoint-live template-old']);

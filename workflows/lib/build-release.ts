@@ -1,4 +1,4 @@
-import { CancellationScope, condition, log } from '@temporalio/workflow';
+import { CancellationScope, condition, log, sleep } from '@temporalio/workflow';
 import type { Json } from '../../contract/json.ts';
 import type {
   AblateOutput,
@@ -31,7 +31,7 @@ export async function buildRelease(run: Run): Promise<void> {
       );
       if (end.kind === 'done') return;
     } catch (error) {
-      if (!hasType(error, 'PodGone') || ++lostPods >= MAX_LOST_PODS || run.budget.reached()) throw error;
+      if (!hasType(error, 'PodGone', 'PodNotReady') || ++lostPods >= MAX_LOST_PODS || run.budget.reached()) throw error;
       log.warn('the pod is gone; continuing on another', { lostPods });
       continue;
     }
@@ -85,10 +85,10 @@ const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
 
 /** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
 async function ablate(run: Run, pod: ReadyPod): Promise<void> {
-  const finished = run.take('ablate') ?? run.outputs.ablate;
   // A first pod has nothing to continue from.
-  if (finished || run.podAttempts > 1) await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate' });
-  if (finished) return;
+  const { restored } =
+    run.podAttempts > 1 ? await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate' }) : { restored: false };
+  if (restored && run.outputs.ablate) return;
   const { trials, seed, maxKl, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
   const params = { trials, seed, maxKl, prompts, minTrialSeconds } as unknown as Json;
   await run.stage(
@@ -161,15 +161,15 @@ async function windDown(run: Run, pod: ReadyPod | null): Promise<void> {
   const { checkpointLimitMs } = run.requirePlan().settings;
   const job = run.activeJob;
   if (!pod || !job) return;
-  await CancellationScope.nonCancellable(async () => {
-    try {
-      await CancellationScope.withTimeout(checkpointLimitMs, async () => {
-        await job.stop();
-        await condition(() => run.activeJob === null);
-        if (job.stage === 'ablate') await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
-      });
-    } catch (error) {
-      log.warn('checkpointing before a budget stop did not finish', { error: String(error) });
-    }
+  const save = async (): Promise<void> => {
+    await job.stop();
+    await condition(() => run.activeJob === null);
+    if (job.stage === 'ablate') await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
+  };
+  const saved = CancellationScope.nonCancellable(save).catch((error: unknown) => {
+    log.warn('checkpointing before a budget stop failed', { error: String(error) });
   });
+  // The reserve pays for this long and no longer; an unreachable pod is given back all the same.
+  const limit = sleep(checkpointLimitMs, { summary: 'checkpoint limit' });
+  await CancellationScope.nonCancellable(() => Promise.race([saved, limit]));
 }

@@ -4,6 +4,7 @@ import {
   CancelledFailure,
   ChildWorkflowFailure,
   isCancellation,
+  TimeoutFailure,
 } from '@temporalio/workflow';
 import type { FailureType } from '../../contract/failures.ts';
 
@@ -51,6 +52,15 @@ export function toRunFailure(error: unknown): unknown {
     const { cause } = error;
     if (cause instanceof ApplicationFailure) return cause;
     if (cause instanceof ActivityFailure || cause instanceof ChildWorkflowFailure) return toRunFailure(cause);
+    if (cause instanceof TimeoutFailure) {
+      const what = error instanceof ActivityFailure ? error.activityType : 'a child workflow';
+      return failure(
+        'ProviderUnavailable',
+        `${what} did not come to an end in time (${cause.timeoutType})`,
+        null,
+        error,
+      );
+    }
   }
   return error;
 }

@@ -65,7 +65,7 @@ export class Run {
     this.title = title;
     this.given = given;
     this.budget = new BudgetGuard(cap, warnAt, () => {
-      log.warn('80 % of the budget is spent', { spent: this.budget.spent(), cap });
+      log.warn('the budget is nearly spent', { spent: this.budget.spent(), cap: this.budget.currentCap() });
       this.show();
     });
     this.board = new StageBoard(
@@ -152,8 +152,8 @@ export class Run {
   setIds(ids: Partial<Run['ids']>, gpuType?: string): void {
     Object.assign(this.ids, ids);
     this.setAttributes({
-      ...(ids.podId ? { PodId: ids.podId } : {}),
-      ...(ids.endpointId ? { EndpointId: ids.endpointId } : {}),
+      ...(ids.podId === undefined ? {} : { PodId: ids.podId }),
+      ...(ids.endpointId === undefined ? {} : { EndpointId: ids.endpointId }),
       ...(gpuType === undefined ? {} : { GpuType: gpuType }),
     });
     this.show();
@@ -240,11 +240,11 @@ export class Run {
     setCurrentDetails(currentDetails(this.progress()));
   }
 
-  setAttributes(values: Partial<Record<SearchAttributeName, string | number>>): void {
+  setAttributes(values: Partial<Record<SearchAttributeName, string | number | null>>): void {
     const pairs = Object.entries(values).map(([name, value]) =>
       SEARCH_ATTRIBUTES[name as SearchAttributeName] === 'DOUBLE'
-        ? { key: defineSearchAttributeKey(name, SearchAttributeType.DOUBLE), value: value as number }
-        : { key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value: value as string },
+        ? { key: defineSearchAttributeKey(name, SearchAttributeType.DOUBLE), value: value as number | null }
+        : { key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value: value as string | null },
     );
     if (pairs.length > 0) upsertSearchAttributes(pairs);
   }

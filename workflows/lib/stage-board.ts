@@ -49,7 +49,7 @@ export class StageBoard {
   }
 
   skip(stage: Stage, note: string): void {
-    this.edge(stage, 'skipped', { note });
+    this.edge(stage, 'skipped', { note, startedAtMs: Date.now(), endedAtMs: Date.now() });
   }
 
   wait(stage: Stage, note: string): void {

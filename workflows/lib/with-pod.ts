@@ -8,7 +8,7 @@ import { cleanupPods, createPod, expectHolding, settlePod, waitForPod } from '..
 import type { Guarded } from './budget-guard.ts';
 import { createIsUncertain, failure } from './failures.ts';
 import type { Run } from './run.ts';
-import { servingBound } from './serving-bound.ts';
+import { servingBound } from '../../domain/serving-bound.ts';
 
 /**
  * Rents a pod, runs `body` on it within the budget, and gives it back, whatever happens. `onBudgetStop` winds down while
@@ -47,6 +47,9 @@ export async function withPod<T>(
   }
 }
 
+/** A provider that answers none of this many creates is out of order; each costs a quiet period. */
+const MAX_CREATES = 3;
+
 /** The pods one bracket has asked for. At most one create is unsettled at any time. */
 class Rental {
   private readonly run: Run;
@@ -61,10 +64,11 @@ class Rental {
 
   /** One create at a time, each under a name of its own; an unanswered one is settled before the next is tried. */
   async acquire(): Promise<PodLease> {
-    for (;;) {
+    for (let attempt = 1; attempt <= MAX_CREATES; attempt++) {
       const lease = await this.createOrSettle();
       if (lease) return this.accept(lease);
     }
+    throw failure('ProviderUnavailable', `${MAX_CREATES} creates went unanswered and left nothing`);
   }
 
   async release(): Promise<void> {

@@ -37,7 +37,7 @@ export async function handleJob(
     const decoder = new TextDecoder();
     if (response.body) {
       for await (const bytes of response.body) {
-        const text = decoder.decode(bytes as Uint8Array, { stream: true });
+        const text = decoder.decode(bytes, { stream: true });
         output.push(text);
         push(text);
       }

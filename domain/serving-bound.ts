@@ -1,7 +1,7 @@
-import type { Plan } from '../../contract/stages.ts';
-import type { MicroUsd } from '../../contract/units.ts';
-import { toMs } from '../../domain/duration.ts';
-import { costOf, ZERO_USD } from '../../domain/money.ts';
+import type { Plan } from '../contract/stages.ts';
+import type { MicroUsd } from '../contract/units.ts';
+import { toMs } from './duration.ts';
+import { costOf, ZERO_USD } from './money.ts';
 
 /** A candidate worker and one worker of the stable endpoint may run side by side while a release is proven. */
 const WORKERS_WHILE_DEPLOYING = 2;
