@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 
+from anneal_job import lease
 from anneal_job.protocol import PROTOCOL, CallerError, check_job_id, parse_start, say
 
 
@@ -38,6 +39,9 @@ def run(arguments: list[str]) -> int:
     # Imports are per command so that `follow` and `hello` start quickly.
     options = _parser().parse_args(arguments)
     command: str = options.command
+    # `supervise` is started by `start`, not by somebody outside.
+    if command != "supervise":
+        lease.renew()
     if command == "hello":
         say({"type": "hello", "protocol": PROTOCOL, "python": platform.python_version()})
     elif command == "prove":

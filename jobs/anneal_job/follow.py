@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from anneal_job import atomic, process_identity
+from anneal_job import atomic, lease, process_identity
 from anneal_job.clock import now_iso
 from anneal_job.paths import JobPaths
 from anneal_job.protocol import CallerError, Json, say
@@ -106,6 +106,7 @@ def follow(paths: JobPaths, offset: int, token: str) -> None:
                 return
         if now >= next_beat:
             next_beat = now + interval
+            lease.renew()
             say(_beat(paths, tail.offset, alive))
         time.sleep(_POLL_SECONDS)
 

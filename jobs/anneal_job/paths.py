@@ -115,5 +115,10 @@ def boot_value() -> Path:
     return root() / "boot-value"
 
 
+def lease() -> Path:
+    """Its modification time is the last contact; the dead-man switch watches it."""
+    return root() / "lease"
+
+
 def hub_home() -> Path:
     return root() / "hf-home"
