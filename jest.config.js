@@ -6,5 +6,7 @@ export default {
   setupFiles: ['<rootDir>/test/support/environment.js'],
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/.anneal'],
-  testTimeout: 60_000,
+  testTimeout: 90_000,
+  // The default leaves one of two cores idle; servers of the tests run in processes of their own.
+  maxWorkers: 2,
 };

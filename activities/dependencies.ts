@@ -22,6 +22,8 @@ export interface ActivitySettings {
   /** Owner of registry rows when the spec names none. */
   owner: string | null;
   podImage: string;
+  /** Text of the program with which every pod ends itself when nobody else does. */
+  deadmanProgram: string;
   servingImage: string;
   /** Given to a pod's job over stdin, for the one process that needs it. */
   hubToken: string;

@@ -7,6 +7,7 @@ import { translated } from './lib/to-failure.ts';
 import { createPlanActivities } from './plan.ts';
 import { createProvisionActivities } from './provision.ts';
 import { createPublishActivities } from './publish.ts';
+import { createRefreshActivities } from './refresh.ts';
 import { createRegisterActivities } from './register.ts';
 import { createSmokeActivities } from './smoke.ts';
 import { createWarmupActivities } from './warmup.ts';
@@ -22,5 +23,6 @@ export const createActivities = (deps: ActivityDependencies): Activities =>
     ...createWarmupActivities(deps),
     ...createSmokeActivities(deps),
     ...createRegisterActivities(deps),
+    ...createRefreshActivities(deps),
     ...createLedgerActivities(deps),
   });

@@ -94,9 +94,9 @@ async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: num
 
 const KEPT_LOG_BYTES = 65_536;
 
-/** The end of a job's log outlives the pod, for reports and for people who ask why. */
+/** The end of a job's events and output outlives the pod, for reports and for people who ask why. */
 async function keepLog({ ssh, registry }: JobDependencies, target: SshTarget, { run, jobId }: JobRef): Promise<void> {
-  const command = `tail -c ${KEPT_LOG_BYTES} ${POD_ROOT}/jobs/${jobId}/log.txt`;
+  const command = `cd ${POD_ROOT}/jobs/${jobId} && tail -q -c ${KEPT_LOG_BYTES} events.jsonl log.txt`;
   const { stdout } = await ssh.exec(target, command, { timeoutMs: 10_000 });
   await registry.appendJobLog(run.runId, jobId, 0, stdout);
 }

@@ -12,6 +12,7 @@ import type { ActivityDependencies } from './dependencies.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
+import { expectUntil, moveDeadline, writeDeadline } from './lib/pod-deadline.ts';
 import { shipCode, supervise } from './lib/supervisor.ts';
 import { fail } from './lib/to-failure.ts';
 
@@ -26,12 +27,8 @@ const GONE_POLL_MS = 1_000;
 const GONE: readonly Pod['desiredStatus'][] = ['TERMINATED', 'DEAD'];
 
 export const createProvisionActivities = (deps: Dependencies): ProvisionActivities => ({
-  async expectHolding({ run, kind, name, hardDeadlineMs }) {
-    const { runId, workflowId, specHash } = run;
-    // Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold.
-    const bound = Date.now() + 7 * 86_400_000;
-    const hardDeadline = new Date(Math.min(hardDeadlineMs, bound)).toISOString();
-    await heartbeating(() => deps.registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline }));
+  async expectHolding(input) {
+    await heartbeating(() => expectUntil(deps, input));
   },
   createPod: (input) => createPod(deps, input),
   async settlePod({ run, podName, quietPeriodMs }) {
@@ -41,7 +38,8 @@ export const createProvisionActivities = (deps: Dependencies): ProvisionActiviti
     });
     return found ?? null;
   },
-  waitForPod: ({ lease, bootDeadlineMs }) => waitForPod(deps, lease, bootDeadlineMs),
+  waitForPod: (input) => waitForPod(deps, input),
+  moveDeadline: (input) => heartbeating(() => moveDeadline(deps, input)),
   releasePods: ({ podNames, knownIds }) => releasePods(deps, podNames, knownIds),
 });
 
@@ -89,8 +87,11 @@ async function createOn(deps: Dependencies, input: PodRequestInput, rung: Ladder
   return outcome.kind === 'created' ? outcome.pod : 'no instance available';
 }
 
-function podRequest({ ssh }: Dependencies, { podName, run, plan }: PodRequestInput, rung: LadderRung): PodRequest {
+function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung): PodRequest {
+  const { ssh, settings } = deps;
+  const { podName, run, plan, lifetimeMs } = input;
   const { needs, podImage } = plan;
+  const { bootDeadlineMs, leaseMs } = plan.settings;
   return {
     name: podName,
     image: podImage,
@@ -107,6 +108,7 @@ function podRequest({ ssh }: Dependencies, { podName, run, plan }: PodRequestInp
       publicKey: ssh.publicKeyFor(podName),
       bootValue: ssh.bootValueFor(podName),
       specHash: run.specHash,
+      deadman: { program: settings.deadmanProgram, bootDeadlineMs, leaseMs, lifetimeMs },
     }),
     startCommand: POD_START_COMMAND,
   };
@@ -128,8 +130,13 @@ async function adopt({ pods }: Dependencies, podName: string, specHash: string):
   return ours && { ...toLease(ours), tried: [] };
 }
 
-async function waitForPod(deps: Dependencies, lease: PodLease, bootDeadlineMs: number): Promise<ReadyPod> {
+type WaitInput = Parameters<ProvisionActivities['waitForPod']>[0];
+
+async function waitForPod(deps: Dependencies, input: WaitInput): Promise<ReadyPod> {
+  const { run, lease, bootDeadlineMs, hardDeadlineMs } = input;
   await deps.registry.confirmHolding(lease.podName, lease.podId);
+  // Its price is known only now; before, the dearest of the ladder had to be assumed.
+  await expectUntil(deps, { run, kind: 'pod', name: lease.podName, hardDeadlineMs });
   let seen = 'no container yet';
   const ready = await poll(
     async () => {
@@ -141,7 +148,7 @@ async function waitForPod(deps: Dependencies, lease: PodLease, bootDeadlineMs: n
       if (!pod.ssh) return undefined;
       const address = pod.ssh;
       seen = `sshd at ${pod.ssh.host}:${pod.ssh.port} does not answer`;
-      return (await provesItself(deps, lease.podName, address)) ? { ...lease, address } : undefined;
+      return (await provesItself(deps, input, address)) ? { ...lease, address } : undefined;
     },
     { everyMs: BOOT_POLL_MS, deadlineMs: bootDeadlineMs, details: () => ({ seen }) },
   );
@@ -159,7 +166,8 @@ function unlessRefused(error: unknown): undefined {
  * The pod returns HMAC(boot value, its host key): only the container we started knows the value, and the key is the one
  * this very connection saw. It is pinned from here on; before that nothing secret is sent.
  */
-async function provesItself(deps: Dependencies, podName: string, address: ReadyPod['address']): Promise<boolean> {
+async function provesItself(deps: Dependencies, input: WaitInput, address: ReadyPod['address']): Promise<boolean> {
+  const { podName } = input.lease;
   const target = { podName, address, pinnedHostKey: null };
   try {
     const code = await shipCode(deps, target);
@@ -175,6 +183,7 @@ async function provesItself(deps: Dependencies, podName: string, address: ReadyP
       );
     }
     await deps.registry.pinHostKey(podName, hostKey);
+    await writeDeadline(deps, { ...target, pinnedHostKey: hostKey.blob }, input.hardDeadlineMs);
     return true;
   } catch (error) {
     // Ports are published before sshd listens, and sshd before the keys are in place.

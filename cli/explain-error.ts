@@ -132,6 +132,8 @@ function byName(error: Error): Explained {
   const known: Record<string, [next: string, exitCode: number]> = {
     ConfigurationError: ['see .env.example, or start a local world with: anneal up', EXIT.usage],
     LocalError: ['run: anneal doctor', EXIT.failed],
+    ScheduleUnknown: ['list them with: anneal schedule list', EXIT.usage],
+    MessageRefused: ['look at what it waits for with: anneal run show <name>', EXIT.refused],
     RunPodError: ['check RUNPOD_API_KEY and RUNPOD_API_URL', EXIT.failed],
     HubError: ['check HF_TOKEN and HF_ENDPOINT', EXIT.failed],
     RegistryError: ['check ANNEAL_DATABASE_URL', EXIT.failed],

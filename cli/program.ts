@@ -2,12 +2,16 @@ import { Command } from 'commander';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { down } from './commands/down.ts';
+import { runApprove } from './commands/run-approve.ts';
+import { runBudget } from './commands/run-budget.ts';
 import { runCancel } from './commands/run-cancel.ts';
+import { runLogs } from './commands/run-logs.ts';
 import { runList } from './commands/run-list.ts';
 import { runPlan } from './commands/run-plan.ts';
 import { runShow } from './commands/run-show.ts';
 import { runStart } from './commands/run-start.ts';
 import { runWatch } from './commands/run-watch.ts';
+import { schedule } from './commands/schedule.ts';
 import { up } from './commands/up.ts';
 import type { CommandContext } from './context.ts';
 
@@ -25,8 +29,10 @@ export function createProgram(contextOf: (json: boolean) => CommandContext): Com
   const context = (): CommandContext => contextOf(program.opts<{ json?: boolean }>().json === true);
 
   const run = program.command('run').description('plan, start and follow runs');
-  for (const add of [runPlan, runStart, runList, runShow, runWatch, runCancel]) add(run, context);
+  for (const add of [runPlan, runStart, runList, runShow, runWatch, runCancel, runApprove, runBudget, runLogs])
+    add(run, context);
   for (const add of [up, down, demo, doctor]) add(program, context);
+  schedule(program, context);
   program.addHelpText(
     'after',
     '\nExamples:\n  anneal demo\n  anneal up && anneal run start examples/tiny.yaml --watch && anneal down',

@@ -1,4 +1,5 @@
 import type { EndpointSettings } from './endpoint-settings.ts';
+import type { RefreshActivities } from './refresh.ts';
 import type { JobFailure } from './job-protocol.ts';
 import type { Json } from './json.ts';
 import type { PodJobStage } from './stage-names.ts';
@@ -42,9 +43,11 @@ export interface PlanActivities {
 export interface PodRequestInput {
   run: RunRef;
   podName: string;
-  plan: Pick<Plan, 'ladder' | 'needs' | 'podImage'>;
+  plan: Pick<Plan, 'ladder' | 'needs' | 'podImage' | 'settings'>;
   maxPricePerHour: MicroUsd | null;
   capacityWaitMs: number;
+  /** How long the pod may live before it ends itself, until `waitForPod` gives it its exact deadline. A duration. */
+  lifetimeMs: number;
 }
 
 export interface ProvisionActivities {
@@ -59,8 +62,18 @@ export interface ProvisionActivities {
   ): Promise<{ kind: 'created'; lease: PodLease } | { kind: 'noCapacity'; tried: string[] }>;
   /** Looks for an unanswered create until it appears or the quiet period ends; ends surplus twins. Idempotent. */
   settlePod(input: { run: RunRef; podName: string; quietPeriodMs: number }): Promise<PodLease | null>;
-  /** Waits until the pod answers over SSH and has proven its identity. `PodNotReady`, `PodGone`, `HostKeyMismatch`. */
-  waitForPod(input: { run: RunRef; lease: PodLease; bootDeadlineMs: number }): Promise<ReadyPod>;
+  /**
+   * Waits until the pod answers over SSH and has proven its identity, and gives it its hard deadline (a moment).
+   * `PodNotReady`, `PodGone`, `HostKeyMismatch`.
+   */
+  waitForPod(input: {
+    run: RunRef;
+    lease: PodLease;
+    bootDeadlineMs: number;
+    hardDeadlineMs: number;
+  }): Promise<ReadyPod>;
+  /** Moves a held pod's hard deadline in Postgres and in the pod. Idempotent; does nothing for a pod given back. */
+  moveDeadline(input: { run: RunRef; pod: ReadyPod; hardDeadlineMs: number }): Promise<void>;
   /** Ends every pod with one of the names and returns when the provider says they are gone. Idempotent by name. */
   releasePods(input: { run: RunRef; podNames: string[]; knownIds: string[] }): Promise<{ endedIds: string[] }>;
 }
@@ -230,4 +243,5 @@ export type Activities = PlanActivities &
   WarmupActivities &
   SmokeActivities &
   RegisterActivities &
+  RefreshActivities &
   LedgerActivities;

@@ -12,6 +12,8 @@ export interface RunSettings {
   /** How long an unanswered create is looked for before it counts as not done. */
   quietPeriodMs: number;
   bootDeadlineMs: number;
+  /** A pod that nobody has spoken to for this long ends itself. */
+  leaseMs: number;
   /** Bound of all clean-up; beyond it the run ends as CleanupIncomplete. */
   cleanupBoundMs: number;
   /** How long a job may take to checkpoint when asked to stop. */

@@ -10,13 +10,14 @@ import type {
   SmokeActivities,
   WarmupActivities,
 } from '../contract/activities.ts';
+import type { RefreshActivities } from '../contract/refresh.ts';
 import * as profile from './activity-profiles.ts';
 
 /** The only proxyActivities calls: which activity runs under which profile. */
 
 export const { planRun } = proxyActivities<PlanActivities>(profile.read);
 
-export const { expectHolding } = proxyActivities<ProvisionActivities>(profile.mutation);
+export const { expectHolding, moveDeadline } = proxyActivities<ProvisionActivities>(profile.mutation);
 export const { createPod } = proxyActivities<ProvisionActivities>(profile.createOnce);
 export const { settlePod, waitForPod } = proxyActivities<ProvisionActivities>(profile.follow);
 export const cleanupPods = proxyActivities<ProvisionActivities>(profile.cleanup).releasePods;
@@ -40,3 +41,4 @@ export const { smokeEndpoint } = proxyActivities<SmokeActivities>(profile.follow
 export const { registerModel } = proxyActivities<RegisterActivities>(profile.register);
 export const { cancelOwnRun } = proxyActivities<LedgerActivities>(profile.mutation);
 export const { keepBooks } = proxyActivities<LedgerActivities>(profile.bookkeeping);
+export const { findLiveRelease } = proxyActivities<RefreshActivities>(profile.read);

@@ -1,15 +1,5 @@
-import {
-  CancellationScope,
-  ChildWorkflowCancellationType,
-  isCancellation,
-  ParentClosePolicy,
-  sleep,
-  startChild,
-  workflowInfo,
-} from '@temporalio/workflow';
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { CancellationScope, isCancellation, workflowInfo } from '@temporalio/workflow';
 import type { Json } from '../contract/json.ts';
-import { deployWorkflowId } from '../contract/names.ts';
 import type {
   PipelineInput,
   PipelineResult,
@@ -21,10 +11,11 @@ import type {
 import { reserveFor } from '../domain/budget.ts';
 import { fromUsd } from '../domain/money.ts';
 import { planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
-import { deployRelease, type DeployReleaseResult } from './deploy-release.ts';
+import type { DeployReleaseResult } from './deploy-release.ts';
 import { buildRelease } from './lib/build-release.ts';
 import { failure, toRunFailure } from './lib/failures.ts';
 import { Run } from './lib/run.ts';
+import { startDeploy } from './lib/start-deploy.ts';
 import { servingRate } from '../domain/serving-bound.ts';
 
 /**
@@ -99,29 +90,6 @@ async function deploy(
     return end.value;
   } finally {
     run.stopMeter(meter);
-  }
-}
-
-/** `onStarted` is told when this deployment's own time begins: waiting for another's costs nothing. */
-async function startDeploy(
-  name: string,
-  input: Parameters<typeof deployRelease>[0],
-  onStarted: () => void,
-): Promise<DeployReleaseResult> {
-  for (;;) {
-    try {
-      const child = await startChild(deployRelease, {
-        workflowId: deployWorkflowId(name),
-        args: [input],
-        parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-        cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-      });
-      onStarted();
-      return await child.result();
-    } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      await sleep('30s', { summary: 'another deployment of this model is under way' });
-    }
   }
 }
 

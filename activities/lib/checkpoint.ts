@@ -7,6 +7,7 @@ import { POD_ROOT } from './supervisor.ts';
 type Dependencies = Pick<ActivityDependencies, 'ssh' | 'registry'>;
 
 const TIMEOUT_MS = 120_000;
+const MARK_TIMEOUT_MS = 20_000;
 /** Adapter and journal stay below 0.1 GB even for 70B; more is a sign of something else in that folder. */
 const MAX_BYTES = 256 * 1024 * 1024;
 const WHAT = 'ablate.tar';
@@ -18,10 +19,17 @@ export async function saveAblation(
   runId: string,
 ): Promise<{ bytes: number; sha256: string }> {
   // Exit 1 means that the journal grew meanwhile: its torn last line is cut when it is read, so that is no fault.
-  const pack = `d=${POD_ROOT}/work/ablate; if [ -d "$d" ]; then tar -cf - -C "$d" . || [ $? -eq 1 ]; fi`;
+  const pack =
+    `r=${POD_ROOT}; d="$r/work/ablate"; ` +
+    `if [ -d "$d" ]; then touch "$r/.collecting"; tar -cf - -C "$d" . || [ $? -eq 1 ]; fi`;
   const bytes = await ssh.execBinary(target, pack, { timeoutMs: TIMEOUT_MS, maxOutputBytes: MAX_BYTES });
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  if (bytes.length > 0) await registry.saveCheckpoint({ runId, stage: 'ablate', what: WHAT, sha256, bytes });
+  if (bytes.length > 0) {
+    await registry.saveCheckpoint({ runId, stage: 'ablate', what: WHAT, sha256, bytes });
+    // Dated before packing began. Without the mark the dead-man switch only stops the pod where it could have ended it.
+    const mark = `mv ${POD_ROOT}/.collecting ${POD_ROOT}/collected`;
+    await ssh.exec(target, mark, { timeoutMs: MARK_TIMEOUT_MS }).catch(() => undefined);
+  }
   return { bytes: bytes.length, sha256 };
 }
 
@@ -39,7 +47,7 @@ export async function restoreAblation(
   }
   const unpack =
     `set -e; w=${POD_ROOT}/work; [ -d "$w/ablate" ] && exit 0; mkdir -p "$w"; tmp=$(mktemp -d "$w/.ablate-XXXXXX"); ` +
-    `tar -xf - -C "$tmp"; mv "$tmp" "$w/ablate"`;
+    `tar -xf - -C "$tmp"; touch ${POD_ROOT}/collected; mv "$tmp" "$w/ablate"`;
   await ssh.execBinary(target, unpack, { stdin: bytes, timeoutMs: TIMEOUT_MS });
   return { restored: true };
 }

@@ -26,3 +26,11 @@ export async function appendJobLog(
       values (${runId}, ${jobId}, ${start}, ${endOffset}, ${added})`;
   });
 }
+
+/** What is kept of a run's jobs, each job's pieces joined in order. */
+export async function readJobLogs(sql: Pool, runId: string): Promise<{ jobId: string; text: string }[]> {
+  const rows = await sql<{ job_id: string; text: string }[]>`
+    select job_id, string_agg(text, '' order by from_offset) as text
+    from anneal.job_logs where run_id = ${runId} group by job_id order by job_id`;
+  return rows.map(({ job_id: jobId, text }) => ({ jobId, text }));
+}

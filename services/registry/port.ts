@@ -128,6 +128,12 @@ export interface RegistryPort {
   openHoldings(): Promise<(Holding & { providerId: string | null })[]>;
 
   saveOutput(runId: string, stage: Stage, output: Json): Promise<void>;
+  /** The newest run of this name that completed, with every output it recorded; null when there is none. */
+  latestCompletedRun(
+    name: string,
+  ): Promise<{ runId: string; workflowId: string; outputs: Partial<Record<Stage, Json>> } | null>;
+  /** Kept log text of a run's jobs, by job id. */
+  readJobLogs(runId: string): Promise<{ jobId: string; text: string }[]>;
   /** Replaces the checkpoint of (run, stage, what); chunked inside. */
   saveCheckpoint(checkpoint: CheckpointChunk): Promise<void>;
   loadCheckpoint(runId: string, stage: Stage, what: string): Promise<CheckpointChunk | null>;

@@ -2,12 +2,12 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoints.ts';
 import { describeDatabase, openPool, type DatabaseOptions } from './database.ts';
 import { RegistryError } from './errors.ts';
 import * as holdings from './holdings.ts';
-import { appendJobLog } from './job-logs.ts';
+import { appendJobLog, readJobLogs } from './job-logs.ts';
 import { saveLedger } from './ledger.ts';
 import { migrate } from './migrate.ts';
 import { findModel, registerModel } from './models.ts';
 import type { RegistryPort } from './port.ts';
-import { finishRun, recordStage, saveOutput, saveRun } from './runs.ts';
+import { finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
 import { secretsOfUrl, toRegistryError } from './to-error.ts';
 
 export type RegistryOptions = DatabaseOptions & {
@@ -44,6 +44,8 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
     releaseHolding: (name, goneAt) => run('Releasing the holding', () => holdings.releaseHolding(pool, name, goneAt)),
     openHoldings: () => run('Listing the holdings', () => holdings.openHoldings(pool)),
     saveOutput: (runId, stage, output) => run('Saving the output', () => saveOutput(pool, runId, stage, output)),
+    latestCompletedRun: (name) => run('Reading the latest run', () => latestCompletedRun(pool, name)),
+    readJobLogs: (runId) => run('Reading job logs', () => readJobLogs(pool, runId)),
     saveCheckpoint: (checkpoint) => run('Saving the checkpoint', () => saveCheckpoint(pool, checkpoint)),
     loadCheckpoint: (runId, stage, what) =>
       run('Loading the checkpoint', () => loadCheckpoint(pool, runId, stage, what)),

@@ -37,3 +37,16 @@ export async function saveOutput(sql: Sql, runId: string, stage: Stage, output: 
     insert into anneal.outputs (run_id, stage, output) values (${runId}, ${stage}, ${jsonParameter(sql, output)})
     on conflict (run_id, stage) do update set output = excluded.output, saved_at = now()`;
 }
+
+/** See the port. Runs that were recorded without their id's workflow are of no use here. */
+export async function latestCompletedRun(sql: Sql, name: string): ReturnType<RegistryPort['latestCompletedRun']> {
+  const [run] = await sql<{ run_id: string; workflow_id: string }[]>`
+    select run_id, workflow_id from anneal.runs
+    where name = ${name} and state = 'Completed' and workflow_id is not null
+    order by ended_at desc limit 1`;
+  if (!run) return null;
+  const rows = await sql<{ stage: Stage; output: Json }[]>`
+    select stage, output from anneal.outputs where run_id = ${run.run_id}`;
+  const outputs = Object.fromEntries(rows.map(({ stage, output }) => [stage, output]));
+  return { runId: run.run_id, workflowId: run.workflow_id, outputs };
+}

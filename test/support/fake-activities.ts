@@ -97,6 +97,7 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     createPod: ({ podName }) => Promise.resolve({ kind: 'created', lease: world.createPod(podName) }),
     settlePod: () => Promise.resolve(null),
     waitForPod: ({ lease }) => Promise.resolve({ ...lease, address: { host: '127.0.0.1', port: 22 } }),
+    moveDeadline: () => Promise.resolve(),
     releasePods: ({ podNames }) => {
       const ids = [...world.pods].filter(([, name]) => podNames.includes(name)).map(([id]) => id);
       for (const id of ids) world.pods.delete(id);
@@ -128,6 +129,7 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
       Promise.resolve({ ...endpoint, baseUrl: `http://x/${endpoint.endpointId}/openai/v1`, gpuPools: 'ADA_80_PRO' }),
     warmEndpoint: () => Promise.resolve({ coldStartMs: 10, sawStates: ['ready'] }),
     smokeEndpoint: () => Promise.resolve({ kind: 'passed', output: SMOKE }),
+    findLiveRelease: () => Promise.resolve(null),
     registerModel: () => Promise.resolve({ modelId: 'm', deploymentId: 'd', updated: false, warnings: [] }),
     cancelOwnRun: async ({ workflowId, runId }) => {
       await getClient().workflow.getHandle(workflowId, runId).cancel();

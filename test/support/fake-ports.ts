@@ -417,6 +417,14 @@ export class FakeRegistry implements RegistryPort {
   loadCheckpoint(runId: string): Promise<CheckpointChunk | null> {
     return Promise.resolve(this.checkpoints.get(runId) ?? null);
   }
+  latestCompletedRun(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
+  readJobLogs(): Promise<{ jobId: string; text: string }[]> {
+    return Promise.resolve([]);
+  }
+
   appendJobLog(_runId: string, jobId: string, _fromOffset: number, text: string): Promise<void> {
     return this.write(() => this.logs.set(jobId, text));
   }
@@ -480,6 +488,7 @@ export class FakeSsh implements SshPort {
       return said(line({ type: 'started', protocol: 1, jobId: 'job', state: 'started', attempt: 1 }));
     }
     if (command.includes('anneal_job stop')) return said(line({ type: 'stopping' }));
+    if (/\/(hard-deadline|collected)"?$/.test(command)) return said('');
     if (command.startsWith('tail -c')) return said('the end of the log');
     throw new Error(`the fake pod does not know this command: ${command}`);
   }
@@ -549,6 +558,7 @@ export function fakePorts(settings: Partial<ActivityDependencies['settings']> = 
       installation: 'test',
       owner: 'owner-1',
       podImage: 'pod-image',
+      deadmanProgram: 'print("deadman")',
       servingImage: 'worker-image',
       hubToken: 'hf_s3cret',
       hubTokenSecret: 'hf_reader',
@@ -558,6 +568,7 @@ export function fakePorts(settings: Partial<ActivityDependencies['settings']> = 
       clocks: {
         quietPeriodMs: 90_000,
         bootDeadlineMs: 2_700_000,
+        leaseMs: 7_200_000,
         cleanupBoundMs: 1_800_000,
         checkpointLimitMs: 120_000,
         terminateAllowanceMs: 60_000,

@@ -42,6 +42,7 @@ export function listen(run: Run): void {
 
 function extendBudget(run: Run, usd: number): { capUsd: number } {
   const capUsd = toUsd(run.budget.extend(fromUsd(usd)));
+  run.deadline.moveSoon();
   run.setAttributes({ BudgetUsd: capUsd });
   run.show();
   return { capUsd };

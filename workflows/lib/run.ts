@@ -23,6 +23,7 @@ import { BudgetGuard } from './budget-guard.ts';
 import { currentDetails } from './current-details.ts';
 import { failure } from './failures.ts';
 import { listen } from './listen.ts';
+import { PodDeadline } from './pod-deadline.ts';
 import { StageBoard } from './stage-board.ts';
 
 /** What may be done about a job that is being followed, from outside the stage that follows it. */
@@ -38,6 +39,7 @@ export class Run {
   readonly given: GivenOutputs;
   readonly budget: BudgetGuard;
   readonly board: StageBoard;
+  readonly deadline = new PodDeadline(this);
   activeJob: ActiveJob | null = null;
   /** True from the budget's moment on: no further job is started on this pod. */
   windingDown = false;

@@ -32,17 +32,21 @@ export async function withPod<T>(
     return await run.budget.race(
       async () => {
         const { bootDeadlineMs } = run.requirePlan().settings;
+        const cap = run.budget.currentCap();
         const pod = await run.board.run(
           'provision',
-          () => waitForPod({ run: run.ref, lease, bootDeadlineMs }),
+          () => waitForPod({ run: run.ref, lease, bootDeadlineMs, hardDeadlineMs: run.deadline.atMs() }),
           () => lease.gpuTypeId,
         );
         ready = pod;
+        run.deadline.hold(pod);
+        if (run.budget.currentCap() !== cap) run.deadline.moveSoon();
         return body(pod);
       },
       () => onBudgetStop(ready),
     );
   } finally {
+    run.deadline.hold(null);
     await CancellationScope.nonCancellable(() => rental.release());
   }
 }
@@ -107,12 +111,8 @@ class Rental {
     const podName = rentedName({ installation, name: plan.spec.name, release, attempt: ++run.podAttempts });
     const startedAtMs = Date.now();
     const dearest = Math.max(...plan.ladder.map((rung) => rung.pricePerHour)) as PodLease['ratePerHour'];
-    await expectHolding({
-      run: run.ref,
-      kind: 'pod',
-      name: podName,
-      hardDeadlineMs: run.budget.exhaustedAtMs(dearest),
-    });
+    const hardDeadlineMs = run.deadline.atMs(dearest);
+    await expectHolding({ run: run.ref, kind: 'pod', name: podName, hardDeadlineMs });
     // Undo before deed: from here on release() looks for this name.
     this.names.push(podName);
     this.unsettled = true;
@@ -122,9 +122,11 @@ class Rental {
         {
           run: run.ref,
           podName,
-          plan: { ladder: plan.ladder, needs: plan.needs, podImage: plan.podImage },
+          plan: { ladder: plan.ladder, needs: plan.needs, podImage: plan.podImage, settings: plan.settings },
           maxPricePerHour: maxUsdPerHour === null ? null : fromUsd(maxUsdPerHour),
           capacityWaitMs: toMs(capacityWait),
+          // A duration, since waiting for capacity costs nothing.
+          lifetimeMs: hardDeadlineMs - startedAtMs,
         },
       ]);
       this.unsettled = false;
