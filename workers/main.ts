@@ -8,6 +8,7 @@ import { ConfigurationError, readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
 import { buildBundle } from './build-bundle.ts';
 import { ensureSearchAttributes } from './ensure-search-attributes.ts';
+import { keepFresh } from './liveness.ts';
 import { createWorkers, runWorkers } from './create-workers.ts';
 
 /** The worker process: configuration, connections, migrations, then polling until SIGTERM. Exits non-zero when it cannot start. */
@@ -36,7 +37,9 @@ async function main(): Promise<void> {
     });
     const running = runWorkers(workers);
     process.stdout.write(`${JSON.stringify({ ready: true, pid: process.pid, namespace: namespace ?? 'default' })}\n`);
-    await running;
+    const healthFile = process.env['ANNEAL_HEALTH_FILE'];
+    const stopBeating = healthFile ? keepFresh(healthFile, workers) : undefined;
+    await running.finally(stopBeating);
   } finally {
     await deps.close();
     await connection.close();
