@@ -36,6 +36,7 @@ const environment = z.object({
   ANNEAL_DISABLE_XET: z.enum(['0', '1']).default('0'),
   ANNEAL_QUIET_PERIOD: duration('90s'),
   ANNEAL_BOOT_DEADLINE: duration('45m'),
+  ANNEAL_LEASE: duration('2h'),
   ANNEAL_CLEANUP_BOUND: duration('30m'),
   ANNEAL_CHECKPOINT_LIMIT: duration('2m'),
   ANNEAL_TERMINATE_ALLOWANCE: duration('1m'),
@@ -112,6 +113,7 @@ function toConfig(env: z.output<typeof environment>) {
     clocks: {
       quietPeriodMs: env.ANNEAL_QUIET_PERIOD,
       bootDeadlineMs: env.ANNEAL_BOOT_DEADLINE,
+      leaseMs: env.ANNEAL_LEASE,
       cleanupBoundMs: env.ANNEAL_CLEANUP_BOUND,
       checkpointLimitMs: env.ANNEAL_CHECKPOINT_LIMIT,
       terminateAllowanceMs: env.ANNEAL_TERMINATE_ALLOWANCE,

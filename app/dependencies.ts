@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ActivityDependencies } from '../activities/dependencies.ts';
 import { createHub } from '../services/hub/huggingface-hub.ts';
 import { findJobsDir, packJobCode, type JobCode } from '../services/job-code/archive.ts';
@@ -24,6 +26,7 @@ export function createDependencies(config: Config): ActivityDependencies & { clo
       installation: config.installation,
       owner: config.owner,
       podImage: config.podImage,
+      deadmanProgram: readFileSync(join(findJobsDir(), 'deadman', 'deadman.py'), 'utf8'),
       servingImage: config.servingImage,
       hubToken: config.hub.token,
       hubTokenSecret: config.hubTokenSecret,

@@ -1,10 +1,13 @@
 /**
  * The container's start command. It puts the one-use boot value where the identity proof reads it (SSH sessions do not
- * see the container's environment), then hands over to the image's own start script, which starts sshd.
+ * see the container's environment), arms the dead-man switch, then hands over to the image's own start script, which
+ * starts sshd. The switch is started again should it ever be killed; an empty ANNEAL_DEADMAN leaves it off, which is how
+ * a person who starts a stopped pod to save files keeps it from ending itself at once.
  */
 export const POD_START_COMMAND =
   `sh -c 'umask 077; mkdir -p "$ANNEAL_WORKSPACE/anneal"; ` +
-  `printf %s "$ANNEAL_BOOT_VALUE" > "$ANNEAL_WORKSPACE/anneal/boot-value"; exec /start.sh'`;
+  `printf %s "$ANNEAL_BOOT_VALUE" > "$ANNEAL_WORKSPACE/anneal/boot-value"; ` +
+  `if [ -n "$ANNEAL_DEADMAN" ]; then while :; do python3 -c "$ANNEAL_DEADMAN"; sleep 5; done & fi; exec /start.sh'`;
 
 /** Where the volume is mounted on real pods, and what ANNEAL_WORKSPACE is set to at creation. */
 export const POD_WORKSPACE = '/workspace';
@@ -14,12 +17,29 @@ export interface PodEnvInput {
   publicKey: string;
   bootValue: string;
   specHash: string;
+  deadman: DeadmanInput;
 }
 
+/** What the pod ends itself by when nobody else does. */
+export interface DeadmanInput {
+  /** Text of jobs/deadman/deadman.py. */
+  program: string;
+  bootDeadlineMs: number;
+  leaseMs: number;
+  /** Longest life, from the container's first start. */
+  lifetimeMs: number;
+}
+
+const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1_000)));
+
 /** The pod's provider-visible environment: no secrets in it. */
-export const podEnv = ({ publicKey, bootValue, specHash }: PodEnvInput): Record<string, string> => ({
+export const podEnv = ({ publicKey, bootValue, specHash, deadman }: PodEnvInput): Record<string, string> => ({
   PUBLIC_KEY: publicKey,
   ANNEAL_WORKSPACE: POD_WORKSPACE,
   ANNEAL_BOOT_VALUE: bootValue,
   ANNEAL_SPEC_HASH: specHash,
+  ANNEAL_BOOT_DEADLINE_SECONDS: seconds(deadman.bootDeadlineMs),
+  ANNEAL_LEASE_SECONDS: seconds(deadman.leaseMs),
+  ANNEAL_HARD_DEADLINE_SECONDS: seconds(deadman.lifetimeMs),
+  ANNEAL_DEADMAN: deadman.program,
 });

@@ -34,6 +34,8 @@ const configSchema = z.strictObject({
   secrets: z.record(z.string(), z.string()).default({}),
   delays: z.union([z.enum(['fast', 'realistic']), delays]).default('fast'),
   balanceUsd: z.number().default(50),
+  /** Whether a pod's own key may terminate its pod; RunPod's answer is not known. */
+  podKeyMayTerminate: z.boolean().default(true),
   /** Seed of probabilistic faults. */
   faultSeed: z.number().int().default(1),
 });
@@ -62,6 +64,7 @@ async function start(): Promise<void> {
     faults,
     initialBalanceUsd: config.balanceUsd,
     secrets: config.secrets,
+    podKeyMayTerminate: config.podKeyMayTerminate,
   });
 
   let closing = false;

@@ -36,7 +36,8 @@ export async function writeDeadline(
     `set -e; root=${POD_ROOT}; mkdir -p "$root"; new="$root/.hard-deadline.new"; ` +
     `echo "$(( $(date +%s) + ${left} ))" > "$new"; mv "$new" "$root/hard-deadline"`;
   const { exitCode, stderr } = await ssh.exec(target, command, { timeoutMs: TIMEOUT_MS });
-  if (exitCode !== 0) throw new SshError(`the deadline could not be written: ${stderr.slice(-200)}`, 'remote', exitCode);
+  if (exitCode !== 0)
+    throw new SshError(`the deadline could not be written: ${stderr.slice(-200)}`, 'remote', exitCode);
 }
 
 /** Postgres first: the sweep must not end by the old deadline a pod that cannot be reached for the moment. */

@@ -216,7 +216,7 @@ class Switch:
         self.base_age = self.state.age
         self.attempts = 0
         self.refused_stops = 0
-        self.last: object = None
+        self.recent: list[dict[str, object]] = []
         self.written: object = None
 
     def now(self) -> dict[str, object]:
@@ -247,8 +247,13 @@ class Switch:
             return self.check
         self.attempts += 1
         for call in choose(has_uncollected(self.root), self.refused_stops):
+            asked: dict[str, object] = {"at": iso(time.time()), "call": call, "attempt": self.attempts}
+            # Written before asking too: the answer may be the end of this process.
+            before = self.recent[-3:]
+            self.recent = [*before, {**asked, "answer": None}]
+            self.write("ending", why)
             said = ask(call, self.pod_id, self.key, self.base)
-            self.last = {"at": iso(time.time()), "call": call, "answer": said, "attempt": self.attempts}
+            self.recent = [*before, {**asked, "answer": said}]
             sys.stderr.write("anneal dead-man switch: %s deadline, %s: %s\n" % (why, call, said))  # noqa: UP031
             self.write("ending", why)
             if not said.startswith("refused"):
@@ -259,7 +264,7 @@ class Switch:
     def write(self, word: str, why: str | None) -> None:
         """Leaves a record for people and for the next container; on change, and once a minute."""
         state = self.state
-        key = (word, why, self.attempts, str(self.last), state.hard_age, state.contact_age is None, state.age // WRITE_EVERY)
+        key = (word, why, self.attempts, str(self.recent), state.hard_age, state.contact_age is None, state.age // WRITE_EVERY)
         if key == self.written:
             return
         now = time.time()
@@ -267,7 +272,7 @@ class Switch:
             "state": word,
             "reason": why,
             "deadlines": {name: iso(now + age - state.age) for name, age in deadlines(state, self.limits).items()},
-            "lastAttempt": self.last,
+            "lastAttempts": self.recent,
             "kept": asdict(state),
             **self.now(),
         }

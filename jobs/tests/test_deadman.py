@@ -172,7 +172,8 @@ def test_the_record_names_the_deadlines_and_never_the_key(tmp_path: Path, capfd:
     text = (tmp_path / "anneal" / "deadman.json").read_text()
     written = json.loads(text)
     assert (written["state"], written["reason"], set(written["deadlines"])) == ("ending", "boot", {"boot", "hard"})
-    assert written["lastAttempt"]["call"] == "podTerminate" and written["lastAttempt"]["answer"].startswith("unreachable")
+    [attempt] = written["lastAttempts"]
+    assert attempt["call"] == "podTerminate" and attempt["answer"].startswith("unreachable")
     assert "rpa_secret" not in text + "".join(capfd.readouterr())
     # Contact after all: it stands down.
     (tmp_path / "anneal" / "lease").touch()

@@ -203,7 +203,7 @@ def test_prove_answers_with_the_mac_of_every_host_key(pod: Pod, tmp_path: Path) 
         (keys / f"ssh_host_{name}_key.pub").write_text(f"{kind} {base64.b64encode(blob).decode()} root@pod\n")
     pod.env["ANNEAL_SSH_DIR"] = str(keys)
     assert pod.command("prove")[1][0]["code"] == "NoBootValue"
-    pod.root.mkdir(parents=True)
+    pod.root.mkdir(parents=True, exist_ok=True)
     (pod.root / "boot-value").write_text("one-use value\n")
     proof = pod.command("prove")[1][0]
     expected = {kind: hmac.new(b"one-use value", blob, hashlib.sha256).hexdigest() for kind, blob in blobs.items()}

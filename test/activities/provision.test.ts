@@ -23,8 +23,10 @@ const request = (changes: Partial<PodRequestInput> = {}, ladder = aPlan().ladder
   plan: { ...aPlan(), ladder },
   maxPricePerHour: null,
   capacityWaitMs: 0,
+  lifetimeMs: 3_600_000,
   ...changes,
 });
+const DEADLINE_MS = Date.now() + 3_600_000;
 const LEASE = without(READY, 'address');
 
 describe('creating a pod', () => {
@@ -235,7 +237,7 @@ describe('settling an unanswered create', () => {
 });
 
 describe('waiting for a pod', () => {
-  const input = (bootDeadlineMs = 0) => ({ run: RUN, lease: LEASE, bootDeadlineMs });
+  const input = (bootDeadlineMs = 0) => ({ run: RUN, lease: LEASE, bootDeadlineMs, hardDeadlineMs: DEADLINE_MS });
 
   test('a pod that proves itself is ready, its key pinned, its id confirmed', async () => {
     const { run, pods, ssh, registry } = activityWorld();
@@ -251,7 +253,8 @@ describe('waiting for a pod', () => {
     pods.add();
     await run('waitForPod', input());
     expect(ssh.commands.every(({ stdin }) => stdin === '' || stdin === 'code')).toBe(true);
-    expect(ssh.commands.every(({ pinned }) => pinned === null)).toBe(true);
+    const proof = ssh.commands.findIndex(({ command }) => command.endsWith('prove'));
+    expect(ssh.commands.map(({ pinned }) => pinned !== null)).toEqual(ssh.commands.map((_, index) => index > proof));
   });
 
   test.each([

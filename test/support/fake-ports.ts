@@ -385,7 +385,9 @@ export class FakeRegistry implements RegistryPort {
     return this.write(() => this.ledger.set(entry.entryId, entry));
   }
   expectHolding(holding: Holding): Promise<void> {
-    return this.write(() => this.holdings.set(holding.name, { ...holding, providerId: null, goneAt: null }));
+    const present = this.holdings.get(holding.name);
+    const providerId = present?.goneAt === null ? present.providerId : null;
+    return this.write(() => this.holdings.set(holding.name, { ...holding, providerId, goneAt: null }));
   }
   confirmHolding(name: string, providerId: string): Promise<void> {
     return this.write(() => {

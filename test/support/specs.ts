@@ -62,6 +62,7 @@ export function aPlan(spec: PipelineSpec = aSpec(), changes: Partial<Plan> = {})
     settings: {
       quietPeriodMs: 90_000,
       bootDeadlineMs: 2_700_000,
+      leaseMs: 7_200_000,
       cleanupBoundMs: 1_800_000,
       checkpointLimitMs: 120_000,
       terminateAllowanceMs: 60_000,

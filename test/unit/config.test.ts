@@ -44,6 +44,7 @@ test('the five values without a default are enough', () => {
     clocks: {
       quietPeriodMs: 90_000,
       bootDeadlineMs: 2_700_000,
+      leaseMs: 7_200_000,
       cleanupBoundMs: 1_800_000,
       checkpointLimitMs: 120_000,
       terminateAllowanceMs: 60_000,

@@ -157,13 +157,18 @@ describe('environment of a serving worker', () => {
 });
 
 describe('environment of a pod', () => {
-  test('holds four values that anyone at the provider may read, and nothing else', () => {
-    const env = podEnv({ publicKey: 'ssh-ed25519 AAAA', bootValue: 'once', specHash: 'hash' });
+  test('holds values that anyone at the provider may read, and nothing else', () => {
+    const deadman = { program: 'print()', bootDeadlineMs: 60_000, leaseMs: 7_200_000, lifetimeMs: 3_600_001 };
+    const env = podEnv({ publicKey: 'ssh-ed25519 AAAA', bootValue: 'once', specHash: 'hash', deadman });
     expect(env).toEqual({
       PUBLIC_KEY: 'ssh-ed25519 AAAA',
       ANNEAL_WORKSPACE: POD_WORKSPACE,
       ANNEAL_BOOT_VALUE: 'once',
       ANNEAL_SPEC_HASH: 'hash',
+      ANNEAL_BOOT_DEADLINE_SECONDS: '60',
+      ANNEAL_LEASE_SECONDS: '7200',
+      ANNEAL_HARD_DEADLINE_SECONDS: '3601',
+      ANNEAL_DEADMAN: 'print()',
     });
   });
 
