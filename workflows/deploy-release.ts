@@ -1,4 +1,4 @@
-import { CancellationScope, getExternalWorkflowHandle, log, sleep, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, getExternalWorkflowHandle, log, workflowInfo } from '@temporalio/workflow';
 import type { EndpointRecord, EndpointRequest, RunRef } from '../contract/activities.ts';
 import { rentedName, stableEndpointName } from '../contract/names.ts';
 import type { DeployOutput, Plan, SmokeOutput, VerifyOutput, WarmupOutput } from '../contract/stages.ts';
@@ -16,7 +16,8 @@ import {
   updateEndpoint,
   warmEndpoint,
 } from './activity-proxies.ts';
-import { createIsUncertain, failure, toRunFailure } from './lib/failures.ts';
+import { AtMostOnce } from './lib/at-most-once.ts';
+import { failure, toRunFailure } from './lib/failures.ts';
 import { StageBoard } from './lib/stage-board.ts';
 import { stageEdgeSignal } from './messages.ts';
 
@@ -55,9 +56,6 @@ export async function deployRelease(input: DeployReleaseInput): Promise<DeployRe
   }
 }
 
-/** A provider that answers none of this many creates is out of order; each costs a quiet period. */
-const MAX_CREATES = 3;
-
 class Deployment {
   private readonly input: DeployReleaseInput;
   private readonly board: StageBoard;
@@ -66,7 +64,7 @@ class Deployment {
   /** Endpoints and templates that must not outlive this workflow as things stand. */
   private readonly doomedEndpoints = new Set<string>();
   private readonly doomedTemplates = new Set<string>();
-  private unsettled = false;
+  private readonly creates = new AtMostOnce();
 
   constructor(input: DeployReleaseInput) {
     this.input = input;
@@ -131,20 +129,8 @@ class Deployment {
     if (names.endpointNames.length === 0) return;
     const end = (): Promise<{ endedIds: string[] }> =>
       releaseEndpoints.executeWithOptions({ scheduleToCloseTimeout: cleanupBoundMs }, [{ run, ...names }]);
-    try {
-      const { endedIds } = await end();
-      if (this.unsettled && endedIds.length === 0) {
-        await sleep(quietPeriodMs, { summary: 'quiet period of an unanswered create' });
-        await end();
-      }
-    } catch (error) {
-      throw failure(
-        'CleanupIncomplete',
-        `the provider did not confirm that these endpoints are gone: ${names.endpointNames.join(', ')}`,
-        names,
-        error as Error,
-      );
-    }
+    const what = `these endpoints (${names.endpointNames.join(', ')})`;
+    await this.creates.undo(end, { quietPeriodMs, what, details: names });
   }
 
   private async createStable(): Promise<DeployReleaseResult> {
@@ -182,29 +168,16 @@ class Deployment {
     return { run, endpointName, templateName: this.candidateName, plan, repo, commit, role };
   }
 
-  /** At most one create; an unanswered one is adopted when it appears, and tried again only when it never does. */
   private async create(role: EndpointRequest['role'], endpointName: string): Promise<EndpointRecord> {
     const { run, plan, hardDeadlineMs } = this.input;
     await expectHolding({ run, kind: 'endpoint', name: endpointName, hardDeadlineMs });
-    for (let attempt = 1; attempt <= MAX_CREATES; attempt++) {
-      this.unsettled = true;
-      try {
-        const record = await createEndpoint.executeWithOptions({ summary: endpointName }, [
-          this.request(role, endpointName),
-        ]);
-        this.unsettled = false;
-        return record;
-      } catch (error) {
-        if (!createIsUncertain(error)) {
-          this.unsettled = false;
-          throw error;
-        }
-        const { quietPeriodMs } = plan.settings;
-        const settled = await settleEndpoint({ endpointName, quietPeriodMs });
-        this.unsettled = false;
-        if (settled) return settled;
-      }
-    }
-    throw failure('ProviderUnavailable', `${MAX_CREATES} creates went unanswered and left nothing`);
+    const request = this.request(role, endpointName);
+    const { quietPeriodMs } = plan.settings;
+    return this.creates.make(() =>
+      Promise.resolve({
+        create: () => createEndpoint.executeWithOptions({ summary: endpointName }, [request]),
+        settle: () => settleEndpoint({ endpointName, quietPeriodMs }),
+      }),
+    );
   }
 }
