@@ -3,6 +3,8 @@ export interface Output {
   readonly json: boolean;
   /** Whether a live view may redraw lines. */
   readonly live: boolean;
+  /** Width of the terminal; a longer line would wrap and spoil a redrawn view. */
+  readonly columns: number;
   /** Text for people; nothing with --json. */
   line(text?: string): void;
   /** The command's result: with --json one document, otherwise what `render` makes of it. */
@@ -13,7 +15,7 @@ export interface Output {
 }
 
 export interface Streams {
-  stdout: { write(text: string): unknown; isTTY?: boolean };
+  stdout: { write(text: string): unknown; isTTY?: boolean; columns?: number };
   stderr: { write(text: string): unknown };
 }
 
@@ -21,6 +23,7 @@ export function createOutput({ stdout, stderr }: Streams, json: boolean): Output
   return {
     json,
     live: !json && stdout.isTTY === true,
+    columns: stdout.columns ?? 120,
     line: (text = '') => {
       if (!json) stdout.write(`${text}\n`);
     },

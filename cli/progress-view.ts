@@ -20,7 +20,7 @@ export const spentNow = ({ recorded, ratePerHour, sinceMs }: Spend, nowMs: numbe
   addUsd(recorded, costOf(ratePerHour, nowMs - sinceMs));
 
 /** The stage list as lines, one per stage, then spend against cap. Pure: the caller decides how to show it. */
-export function stageLines(view: RunView, nowMs: number, colour: boolean): string[] {
+export function stageLines(view: RunView, nowMs: number, colour: boolean, columns = Infinity): string[] {
   const { progress, status } = view;
   const paint = (style: Parameters<typeof styleText>[0], text: string): string =>
     colour ? styleText(style, text) : text;
@@ -28,7 +28,7 @@ export function stageLines(view: RunView, nowMs: number, colour: boolean): strin
     const [mark, style] = MARKS[report.state];
     const cost = report.cost > 0 ? formatUsd(report.cost) : '';
     const text = `${mark} ${report.stage.padEnd(10)} ${duration(report, nowMs).padStart(8)}  ${cost.padStart(9)}  ${noteOf(report, view)}`;
-    return paint(style, text.trimEnd());
+    return paint(style, text.trimEnd().slice(0, columns));
   });
   const { spend, waitingFor } = progress;
   const now = status === 'RUNNING' ? nowMs : spend.sinceMs;

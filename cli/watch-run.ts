@@ -22,7 +22,7 @@ export async function watchRun(
   let drawn = 0;
   const show = (view: RunView): void => {
     if (out.live) {
-      const lines = stageLines(view, now(), true);
+      const lines = stageLines(view, now(), true, out.columns);
       out.write(`${drawn > 0 ? `\u001b[${drawn}F\u001b[J` : ''}${lines.join('\n')}\n`);
       drawn = lines.length;
     } else {
