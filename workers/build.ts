@@ -3,6 +3,7 @@ import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import type * as Bundler from './build-bundle.ts';
 
 /**
  * `npm run build`: what the worker image runs. The compiler starts at the entry points of tsconfig.build.json and emits only
@@ -40,7 +41,7 @@ function compile(out: string): Promise<void> {
 /** Bundles the compiled workflows with the compiled bundler: what was type-checked is what runs. */
 async function bundle(out: string): Promise<void> {
   const compiled = pathToFileURL(join(out, 'workers', 'build-bundle.js')).href;
-  const { buildBundle } = (await import(compiled)) as typeof import('./build-bundle.ts');
+  const { buildBundle } = (await import(compiled)) as typeof Bundler;
   const folder = join(out, '.bundle');
   await mkdir(folder);
   await rename(await buildBundle(folder), join(out, 'workflow-bundle.js'));

@@ -58,7 +58,7 @@ test('what was built imports production dependencies only', async () => {
   expect(files.length).toBeGreaterThan(50);
   for (const file of files) {
     const text = await readFile(join(out, file), 'utf8');
-    for (const [, name] of text.matchAll(/^(?:import|export) [^'"]*['"]([^.'"][^'"]*)['"]/gm)) {
+    for (const [, name] of text.matchAll(/^(?:import|export)(?:[^'"=]* from)? ['"]([^.'"][^'"]*)['"]/gm)) {
       const packageName = name!.split('/', name!.startsWith('@') ? 2 : 1).join('/');
       expect([file, isBuiltin(name!) || packageName in dependencies ? 'known' : name]).toEqual([file, 'known']);
     }
