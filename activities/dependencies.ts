@@ -34,5 +34,11 @@ export interface ActivitySettings {
   checkpointEveryMs: number;
   /** How long a follower tries to reconnect before it gives up the attempt. */
   reconnectLimitMs: number;
+  sweep: {
+    /** How old an unheld thing must be, from the first sweep that saw it so. */
+    minAgeMs: number;
+    /** How long a stopped pod stays for a person to save its files. */
+    stoppedAfterMs: number;
+  };
   clocks: RunSettings;
 }

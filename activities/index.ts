@@ -10,6 +10,7 @@ import { createPublishActivities } from './publish.ts';
 import { createRefreshActivities } from './refresh.ts';
 import { createRegisterActivities } from './register.ts';
 import { createSmokeActivities } from './smoke.ts';
+import { createSweepActivities } from './sweep.ts';
 import { createWarmupActivities } from './warmup.ts';
 
 /** Every activity, bound to its ports, with service errors translated once. Registered flat on both task queues. */
@@ -25,4 +26,5 @@ export const createActivities = (deps: ActivityDependencies): Activities =>
     ...createRegisterActivities(deps),
     ...createRefreshActivities(deps),
     ...createLedgerActivities(deps),
+    ...createSweepActivities(deps),
   });

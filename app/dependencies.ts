@@ -33,6 +33,7 @@ export function createDependencies(config: Config): ActivityDependencies & { clo
       disableXet: config.disableXet,
       checkpointEveryMs: config.checkpointEveryMs,
       reconnectLimitMs: config.reconnectLimitMs,
+      sweep: config.sweep,
       clocks: config.clocks,
     },
     close: () => registry.close(),

@@ -5,6 +5,7 @@ import type { Client } from '@temporalio/client';
 import { connect } from '../client/connect.ts';
 import type { PipelineSpec } from '../contract/spec.ts';
 import type { Plan } from '../contract/stages.ts';
+import type { SweepReport } from '../contract/sweep.ts';
 import type { RegistryPort } from '../services/registry/port.ts';
 import { createOutput, type Output, type Streams } from './output.ts';
 
@@ -13,6 +14,8 @@ export interface Services {
   /** Reads Hub and provider and says what a run would do. Changes nothing. */
   plan: (spec: PipelineSpec) => Promise<Plan>;
   registry: RegistryPort;
+  /** One sweep of the account; without a client the runs count as unknown. */
+  sweep: (options: { client: Client | null; dryRun: boolean }) => Promise<SweepReport>;
   close: () => Promise<void>;
 }
 

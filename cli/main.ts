@@ -1,4 +1,6 @@
 import { CommanderError } from 'commander';
+import { askServer, type AskRunState } from '../activities/lib/run-state.ts';
+import { sweepAccount } from '../activities/lib/sweep-account.ts';
 import { makePlan } from '../activities/plan.ts';
 import { readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
@@ -21,6 +23,10 @@ function createServices(env: Record<string, string | undefined>): Services {
   return {
     plan: (spec) => makePlan(deps, spec, Date.now()),
     registry: deps.registry,
+    sweep: ({ client, dryRun }) => {
+      const runState: AskRunState = client ? askServer(client) : () => Promise.resolve('unknown');
+      return sweepAccount(deps, { runState, nowMs: Date.now(), dryRun });
+    },
     close: deps.close,
   };
 }

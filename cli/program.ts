@@ -12,6 +12,7 @@ import { runShow } from './commands/run-show.ts';
 import { runStart } from './commands/run-start.ts';
 import { runWatch } from './commands/run-watch.ts';
 import { schedule } from './commands/schedule.ts';
+import { sweep } from './commands/sweep.ts';
 import { up } from './commands/up.ts';
 import type { CommandContext } from './context.ts';
 
@@ -32,6 +33,7 @@ export function createProgram(contextOf: (json: boolean) => CommandContext): Com
   for (const add of [runPlan, runStart, runList, runShow, runWatch, runCancel, runApprove, runBudget, runLogs])
     add(run, context);
   for (const add of [up, down, demo, doctor]) add(program, context);
+  sweep(program, context);
   schedule(program, context);
   program.addHelpText(
     'after',

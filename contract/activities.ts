@@ -19,6 +19,7 @@ import type {
   VerifyOutput,
   WarmupOutput,
 } from './stages.ts';
+import type { SweepReport } from './sweep.ts';
 import type { MicroUsd } from './units.ts';
 
 /**
@@ -235,6 +236,11 @@ export interface Books {
   end: { state: string; atMs: number } | null;
 }
 
+export interface SweepActivities {
+  /** One sweep of the whole account. What would not go is in the report; only what hinders all of it is a failure. */
+  sweepOnce(input: { dryRun: boolean }): Promise<SweepReport>;
+}
+
 export type Activities = PlanActivities &
   ProvisionActivities &
   JobActivities &
@@ -244,4 +250,5 @@ export type Activities = PlanActivities &
   SmokeActivities &
   RegisterActivities &
   RefreshActivities &
-  LedgerActivities;
+  LedgerActivities &
+  SweepActivities;

@@ -77,6 +77,16 @@ export const register: ActivityOptions = {
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 };
 
+/** A sweep: what it ends it waits for, and the next one starts in ten minutes, so this one is over by then. */
+export const sweeping: ActivityOptions = {
+  taskQueue: TASK_QUEUES.main,
+  startToCloseTimeout: '5m',
+  scheduleToCloseTimeout: '10m',
+  heartbeatTimeout: '30s',
+  retry: backoff,
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+};
+
 /** Copies for reports: worth a few minutes of retries, never worth stopping a run for. */
 export const bookkeeping: ActivityOptions = {
   taskQueue: TASK_QUEUES.main,

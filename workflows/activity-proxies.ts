@@ -8,6 +8,7 @@ import type {
   PublishActivities,
   RegisterActivities,
   SmokeActivities,
+  SweepActivities,
   WarmupActivities,
 } from '../contract/activities.ts';
 import type { RefreshActivities } from '../contract/refresh.ts';
@@ -42,3 +43,4 @@ export const { registerModel } = proxyActivities<RegisterActivities>(profile.reg
 export const { cancelOwnRun } = proxyActivities<LedgerActivities>(profile.mutation);
 export const { keepBooks } = proxyActivities<LedgerActivities>(profile.bookkeeping);
 export const { findLiveRelease } = proxyActivities<RefreshActivities>(profile.read);
+export const { sweepOnce } = proxyActivities<SweepActivities>(profile.sweeping);

@@ -2,3 +2,4 @@
 export { deployRelease } from './deploy-release.ts';
 export { endpointRefresh } from './endpoint-refresh.ts';
 export { modelPipeline } from './model-pipeline.ts';
+export { sweep } from './sweep.ts';

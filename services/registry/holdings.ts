@@ -1,6 +1,6 @@
 import type { Sql } from './database.ts';
 import { RegistryError } from './errors.ts';
-import type { Holding } from './port.ts';
+import type { Holding, HoldingRow } from './port.ts';
 
 /**
  * Notes what is about to be created. Repeating keeps a confirmed provider id; a name that was released and is wanted
@@ -39,13 +39,21 @@ interface HoldingColumns {
   spec_hash: string;
   hard_deadline: Date;
   provider_id: string | null;
+  gone_at: Date | null;
 }
 
 /** Everything expected or held that was not released, oldest first. */
 export async function openHoldings(sql: Sql): Promise<(Holding & { providerId: string | null })[]> {
+  return (await holdingsAmong(sql, [])).map(({ goneAt: _goneAt, ...holding }) => holding);
+}
+
+/** The open ones, and those of the given names whether open or not; oldest first. */
+export async function holdingsAmong(sql: Sql, names: readonly string[]): Promise<HoldingRow[]> {
+  // No array parameter: its type would have to be fetched, which a transaction pooler does not allow.
+  const named = names.length === 0 ? sql`false` : sql`name in ${sql([...names])}`;
   const rows = await sql<HoldingColumns[]>`
-    select name, kind, run_id, workflow_id, spec_hash, hard_deadline, provider_id
-    from anneal.holdings where gone_at is null order by expected_at, name`;
+    select name, kind, run_id, workflow_id, spec_hash, hard_deadline, provider_id, gone_at
+    from anneal.holdings where gone_at is null or ${named} order by expected_at, name`;
   return rows.map((row) => ({
     name: row.name,
     kind: row.kind,
@@ -54,6 +62,7 @@ export async function openHoldings(sql: Sql): Promise<(Holding & { providerId: s
     specHash: row.spec_hash,
     hardDeadline: row.hard_deadline.toISOString(),
     providerId: row.provider_id,
+    goneAt: row.gone_at?.toISOString() ?? null,
   }));
 }
 

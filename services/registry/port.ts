@@ -14,6 +14,28 @@ export interface Holding {
   hardDeadline: string;
 }
 
+/** A holding as the database has it. */
+export interface HoldingRow extends Holding {
+  providerId: string | null;
+  /** ISO time; null while it is open. */
+  goneAt: string | null;
+}
+
+/** Something rented that a sweep looked at. */
+export interface SeenThing {
+  resource: Holding['kind'];
+  /** The provider's id. */
+  id: string;
+  name: string;
+}
+
+/** Earlier sweeps that saw a thing rented though nobody held it. */
+export interface Sighting extends Omit<SeenThing, 'name'> {
+  /** ISO time. */
+  firstSeenAt: string;
+  count: number;
+}
+
 export interface RunRecord {
   runId: string;
   workflowId: string;
@@ -126,6 +148,11 @@ export interface RegistryPort {
   pinnedHostKey(podName: string): Promise<string | null>;
   releaseHolding(name: string, goneAt: string): Promise<void>;
   openHoldings(): Promise<(Holding & { providerId: string | null })[]>;
+  /** Every open holding, and those of the given names even when they were released. */
+  holdingsAmong(names: readonly string[]): Promise<HoldingRow[]>;
+  sightings(): Promise<Sighting[]>;
+  /** Adds one sweep's sightings and forgets things that are held (again). Repeating for the same moment changes nothing. */
+  recordSightings(sweep: { seen: readonly SeenThing[]; forgotten: readonly SeenThing[]; at: string }): Promise<void>;
 
   saveOutput(runId: string, stage: Stage, output: Json): Promise<void>;
   /** The newest run of this name that completed, with every output it recorded; null when there is none. */

@@ -8,6 +8,7 @@ import { migrate } from './migrate.ts';
 import { findModel, registerModel } from './models.ts';
 import type { RegistryPort } from './port.ts';
 import { finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
+import { readSightings, recordSightings } from './sightings.ts';
 import { secretsOfUrl, toRegistryError } from './to-error.ts';
 
 export type RegistryOptions = DatabaseOptions & {
@@ -43,6 +44,10 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
     pinnedHostKey: (podName) => run('Reading the host key', () => holdings.pinnedHostKey(pool, podName)),
     releaseHolding: (name, goneAt) => run('Releasing the holding', () => holdings.releaseHolding(pool, name, goneAt)),
     openHoldings: () => run('Listing the holdings', () => holdings.openHoldings(pool)),
+    holdingsAmong: (names) => run('Listing the holdings', () => holdings.holdingsAmong(pool, names)),
+    sightings: () => run('Reading the sightings', () => readSightings(pool)),
+    recordSightings: ({ seen, forgotten, at }) =>
+      run('Recording the sightings', () => recordSightings(pool, seen, forgotten, at)),
     saveOutput: (runId, stage, output) => run('Saving the output', () => saveOutput(pool, runId, stage, output)),
     latestCompletedRun: (name) => run('Reading the latest run', () => latestCompletedRun(pool, name)),
     readJobLogs: (runId) => run('Reading job logs', () => readJobLogs(pool, runId)),

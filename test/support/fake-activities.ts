@@ -13,6 +13,7 @@ export class FakeWorld {
   readonly calls: string[] = [];
   readonly holdings: string[] = [];
   books: Books | null = null;
+  checkpointed = false;
   /** Job ids asked to stop. */
   readonly stopped = new Set<string>();
   private counter = 0;
@@ -106,8 +107,11 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     startJob: () => Promise.resolve({ state: 'started', attempt: 1 }),
     followJob: ({ stage }) => Promise.resolve({ kind: 'succeeded', result: JOB_RESULTS[stage] }),
     stopJob: ({ jobId }) => (world.stopped.add(jobId), Promise.resolve()),
-    saveCheckpoint: () => Promise.resolve({ bytes: 10, sha256: 's' }),
-    restoreCheckpoint: () => Promise.resolve({ restored: false }),
+    saveCheckpoint: () => {
+      world.checkpointed = true;
+      return Promise.resolve({ bytes: 10, sha256: 's' });
+    },
+    restoreCheckpoint: () => Promise.resolve({ restored: world.checkpointed }),
     preparePublish: ({ verify }) => Promise.resolve({ branch: 'run-x', card: '', manifest: verify.manifest }),
     verifyUpload: () => Promise.resolve({ files: 9, bytes: 700_000 }),
     tagRelease: ({ release }) => Promise.resolve({ tag: release }),
@@ -135,6 +139,16 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
       await getClient().workflow.getHandle(workflowId, runId).cancel();
     },
     keepBooks: (books) => ((world.books = books), Promise.resolve()),
+    sweepOnce: ({ dryRun }) =>
+      Promise.resolve({
+        at: '2026-01-01T00:00:00.000Z',
+        dryRun,
+        looked: { pod: 0, endpoint: 0, template: 0 },
+        ended: [],
+        kept: [],
+        reported: [],
+        failures: [],
+      }),
   };
   const all = { ...base, ...changes } as Record<string, (input: never) => Promise<unknown>>;
   const noted: Record<string, (input: never) => Promise<unknown>> = {};

@@ -9,10 +9,13 @@ import type {
   CheckpointChunk,
   DeploymentRow,
   Holding,
+  HoldingRow,
   LedgerEntry,
   ModelRow,
   RegistryPort,
   RunRecord,
+  SeenThing,
+  Sighting,
   StageEvent,
 } from '../../services/registry/port.ts';
 import { RunPodError, type RunPodErrorCode, type RunPodErrorKind } from '../../services/runpod/errors.ts';
@@ -356,7 +359,9 @@ export class FakeRegistry implements RegistryPort {
   readonly ends = new Map<string, { state: string; spentMicroUsd: number; endedAt: string }>();
   readonly stages = new Map<string, StageEvent>();
   readonly ledger = new Map<string, LedgerEntry>();
-  readonly holdings = new Map<string, Holding & { providerId: string | null; goneAt: string | null }>();
+  readonly holdings = new Map<string, HoldingRow>();
+  /** By `<resource>/<id>`. */
+  readonly seen = new Map<string, Sighting>();
   readonly hostKeys = new Map<string, string>();
   readonly outputs = new Map<string, unknown>();
   readonly checkpoints = new Map<string, CheckpointChunk>();
@@ -409,6 +414,30 @@ export class FakeRegistry implements RegistryPort {
   }
   openHoldings(): Promise<(Holding & { providerId: string | null })[]> {
     return Promise.resolve([...this.holdings.values()].filter(({ goneAt }) => goneAt === null));
+  }
+  async holdingsAmong(names: readonly string[]): Promise<HoldingRow[]> {
+    await this.write(() => undefined);
+    return [...this.holdings.values()].filter(({ name, goneAt }) => goneAt === null || names.includes(name));
+  }
+  sightings(): Promise<Sighting[]> {
+    return Promise.resolve([...this.seen.values()]);
+  }
+  recordSightings({
+    seen,
+    forgotten,
+    at,
+  }: {
+    seen: readonly SeenThing[];
+    forgotten: readonly SeenThing[];
+    at: string;
+  }) {
+    return this.write(() => {
+      for (const { resource, id } of forgotten) this.seen.delete(`${resource}/${id}`);
+      for (const { resource, id } of seen) {
+        const { firstSeenAt, count } = this.seen.get(`${resource}/${id}`) ?? { firstSeenAt: at, count: 0 };
+        this.seen.set(`${resource}/${id}`, { resource, id, firstSeenAt, count: count + 1 });
+      }
+    });
   }
   saveOutput(runId: string, stage: string, output: unknown): Promise<void> {
     return this.write(() => this.outputs.set(`${runId}/${stage}`, output));
@@ -567,6 +596,7 @@ export function fakePorts(settings: Partial<ActivityDependencies['settings']> = 
       disableXet: false,
       checkpointEveryMs: 0,
       reconnectLimitMs: 60_000,
+      sweep: { minAgeMs: 600_000, stoppedAfterMs: 86_400_000 },
       clocks: {
         quietPeriodMs: 90_000,
         bootDeadlineMs: 2_700_000,
