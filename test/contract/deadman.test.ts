@@ -1,8 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from '@jest/globals';
+import { saveAblation } from '../../activities/lib/checkpoint.ts';
+import { writeDeadline } from '../../activities/lib/pod-deadline.ts';
 import { podEnv } from '../../domain/pod-start.ts';
 import { createSsh } from '../../services/ssh/ssh2-client.ts';
+import type { SshTarget } from '../../services/ssh/port.ts';
+import { FakeRegistry } from '../support/fake-ports.ts';
 import { findJobsDir } from '../../services/job-code/archive.ts';
 import { createPod, MASTER_KEY, podRequest, startWorld, until, untilReachable } from '../support/runpod-world.ts';
 
@@ -38,9 +42,12 @@ async function rent({ boot = 60, lease = 60, hard = 60 }: Seconds) {
   return { id, age: () => (Date.now() - rentedAt) / 1_000 };
 }
 
+async function target(podId: string): Promise<SshTarget> {
+  return { podName: NAME, address: await untilReachable(world.runpod, podId), pinnedHostKey: null };
+}
+
 async function shell(podId: string, command: string): Promise<string> {
-  const address = await untilReachable(world.runpod, podId);
-  const result = await world.ssh.exec({ podName: NAME, address, pinnedHostKey: null }, command, { timeoutMs: 20_000 });
+  const result = await world.ssh.exec(await target(podId), command, { timeoutMs: 20_000 });
   expect(result.exitCode).toBe(0);
   return result.stdout;
 }
@@ -86,7 +93,7 @@ test('a deadline moved over SSH is the one that counts', async () => {
   world = await startWorld();
   const pod = await rent({ hard: 3 });
   await shell(pod.id, `touch ${LEASE}; echo garbage > "$ANNEAL_WORKSPACE/anneal/hard-deadline"`);
-  await shell(pod.id, 'cd "$ANNEAL_WORKSPACE/anneal" && echo $(($(date +%s) + 6)) > .h && mv .h hard-deadline');
+  await writeDeadline(world, await target(pod.id), Date.now() + 6_500);
   await until(() => Promise.resolve(pod.age() > 4));
   expect(await isGone(pod.id)).toBe(false);
   await untilGone(pod.id);
@@ -126,7 +133,10 @@ test('output that was collected does not keep the pod', async () => {
   world = await startWorld();
   const pod = await rent({ lease: 2 });
   const write = 'd="$ANNEAL_WORKSPACE/anneal/work/ablate"; mkdir -p "$d"; echo trial > "$d/journal.jsonl"';
-  await shell(pod.id, `touch ${LEASE}; ${write}; touch "$ANNEAL_WORKSPACE/anneal/collected"`);
+  await shell(pod.id, `touch ${LEASE}; ${write}`);
+  const registry = new FakeRegistry();
+  const saved = await saveAblation({ ssh: world.ssh, registry }, await target(pod.id), 'run-1');
+  expect(saved.bytes).toBeGreaterThan(0);
   await untilGone(pod.id);
 });
 
