@@ -1,4 +1,4 @@
-import type { Pool, Sql } from './database.ts';
+import { lockForTransaction, type Pool, type Sql } from './database.ts';
 import type { SeenThing, Sighting } from './port.ts';
 
 /** Ids are never given twice, so old rows only take room. */
@@ -30,6 +30,7 @@ export async function recordSightings(
   at: string,
 ): Promise<void> {
   await pool.begin(async (sql) => {
+    await lockForTransaction(sql, 'anneal/sightings');
     for (const { resource, id } of forgotten) {
       await sql`delete from anneal.sightings where resource = ${resource} and provider_id = ${id}`;
     }

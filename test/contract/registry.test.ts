@@ -101,6 +101,7 @@ describe('the registry on PostgreSQL', () => {
       '001-runs.sql',
       '002-holdings.sql',
       '003-artifacts.sql',
+      '004-sightings.sql',
       'public.llm_models',
       'public.inference_deployments',
     ]);
@@ -177,6 +178,32 @@ describe('the registry on PostgreSQL', () => {
     await registry.pinHostKey('a', { algorithm: 'ssh-ed25519', blob: 'AAAA' });
     await registry.pinHostKey('a', { algorithm: 'ssh-ed25519', blob: 'BBBB' });
     expect(await registry.pinnedHostKey('a')).toBe('BBBB');
+  });
+
+  test('holdings are found by name after they were released', async () => {
+    await registry.migrate();
+    for (const name of ['a', 'b', 'c']) await registry.expectHolding(holding(name));
+    await registry.releaseHolding('a', AT);
+    await registry.releaseHolding('b', AT);
+    expect((await registry.holdingsAmong([])).map(({ name }) => name)).toEqual(['c']);
+    expect(await registry.holdingsAmong(['a', 'unknown'])).toEqual([
+      { ...holding('a'), providerId: null, goneAt: AT },
+      { ...holding('c'), providerId: null, goneAt: null },
+    ]);
+  });
+
+  test('sightings keep their first moment, count each sweep once and end with being held', async () => {
+    await registry.migrate();
+    const pod = { resource: 'pod', id: 'p', name: 'a' } as const;
+    const endpoint = { resource: 'endpoint', id: 'p', name: 'a' } as const;
+    expect(await registry.sightings()).toEqual([]);
+    await registry.recordSightings({ seen: [pod, endpoint], forgotten: [], at: AT });
+    await registry.recordSightings({ seen: [pod], forgotten: [], at: AT });
+    expect(await registry.sightings()).toContainEqual({ resource: 'pod', id: 'p', firstSeenAt: AT, count: 1 });
+    await Promise.all([LATER, LATER].map((at) => registry.recordSightings({ seen: [pod], forgotten: [endpoint], at })));
+    expect(await registry.sightings()).toEqual([{ resource: 'pod', id: 'p', firstSeenAt: AT, count: 2 }]);
+    await registry.recordSightings({ seen: [], forgotten: [], at: '2026-03-02T00:00:00.000Z' });
+    expect(await registry.sightings()).toEqual([]);
   });
 
   test('checkpoints of more than a megabyte come back whole, replaced as one', async () => {
