@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -14,6 +14,7 @@ let cwd: string;
 beforeAll(async () => {
   world = await TestWorld.start();
   cwd = await mkdtemp(join(tmpdir(), 'anneal-bad-'));
+  await chmod(cwd, 0o711);
 }, 120_000);
 afterAll(async () => {
   await rm(cwd, { recursive: true, force: true });

@@ -15,7 +15,10 @@ beforeEach(async () => {
   await chmod(cwd, 0o711);
 });
 afterEach(async () => {
-  expect(await processesOf(cwd)).toEqual([]);
+  const left = await processesOf(cwd);
+  // A failed test must not leave a world behind either; what is judged is what the command left.
+  if (left.length > 0) await runCli(['down'], { cwd, env: bareEnvironment() });
+  expect(left).toEqual([]);
   await rm(cwd, { recursive: true, force: true });
 });
 

@@ -520,7 +520,7 @@ export class FakeSsh implements SshPort {
     }
     if (command.includes('anneal_job stop')) return said(line({ type: 'stopping' }));
     if (/\/(hard-deadline|collected)"?$/.test(command)) return said('');
-    if (command.startsWith('tail -c')) return said('the end of the log');
+    if (command.includes('tail -q -c')) return said('the end of the log');
     throw new Error(`the fake pod does not know this command: ${command}`);
   }
 
