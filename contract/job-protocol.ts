@@ -22,8 +22,6 @@ const jobExitSchema = z.object({
   failure: jobFailureSchema.nullable(),
 });
 
-export type JobExit = z.infer<typeof jobExitSchema>;
-
 /** A line of events.jsonl. Unknown types pass through: a newer job may say more than this worker knows. */
 export const jobEventSchema = z.looseObject({ type: z.string(), at: isoTime });
 export type JobEvent = z.infer<typeof jobEventSchema>;
