@@ -26,6 +26,11 @@ const run = <T>(
   spec: PipelineSpec = aSpec(),
 ): Promise<T> => withPipeline(env, fakeActivities(world, changes), { spec }, body);
 
+/** What comes after a hang that only a cancel ends. */
+const unreachable = (): never => {
+  throw new Error('unreachable');
+};
+
 /** The type a run failed with, or how it ended otherwise. */
 async function endOf(handle: PipelineHandle): Promise<string> {
   try {
@@ -113,6 +118,12 @@ test.each([
   },
 );
 
+test('a registration that fails for good does not undo the working endpoint', async () => {
+  expect(await run({ registerModel: refused('RegistryMismatch') }, endOf)).toBe('RegistryMismatch');
+  expect(world.pods.size).toBe(0);
+  expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
+});
+
 test('no capacity within the wait limit ends as NoGpuCapacity', async () => {
   const changes: Partial<Activities> = {
     createPod: () => Promise.resolve({ kind: 'noCapacity', tried: ['H100: no stock'] }),
@@ -174,8 +185,12 @@ test.each(['prepare', 'ablate', 'merge', 'quantize', 'verify', 'publish'] as con
 );
 
 test.each([
-  ['provision', { waitForPod: async () => (await hang(), Promise.reject(new Error('unreachable'))) }, 'waitForPod'],
-  ['warmup', { warmEndpoint: async () => (await hang(), { coldStartMs: 0, sawStates: [] }) }, 'warmEndpoint'],
+  ['plan', { planRun: async () => hang().then(unreachable) }, 'planRun'],
+  ['provision', { waitForPod: async () => hang().then(unreachable) }, 'waitForPod'],
+  ['deploy', { createEndpoint: async () => hang().then(unreachable) }, 'createEndpoint'],
+  ['warmup', { warmEndpoint: async () => hang().then(unreachable) }, 'warmEndpoint'],
+  ['smoke', { smokeEndpoint: async () => hang().then(unreachable) }, 'smokeEndpoint'],
+  ['register', { registerModel: async () => hang().then(unreachable) }, 'registerModel'],
 ] satisfies [string, Partial<Activities>, keyof Activities][])(
   'a cancel during %s leaves nothing rented',
   async (_stage, changes, activity) => {
