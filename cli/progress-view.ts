@@ -74,8 +74,9 @@ function noteOf(report: StageReport, { live, progress }: RunView): string {
   const { phase, done, total, unit, note } = job;
   if (total === null || total <= 0) return `${phase} ${done} ${unit} ${note}`.trim();
   const share = Math.min(1, done / total);
+  const shown = unit === phase ? '' : unit;
   const bar = '█'.repeat(Math.round(share * 20)).padEnd(20, '░');
-  return `${bar} ${phase} ${amount(done, unit)}/${amount(total, unit)} ${note}`.trim();
+  return `${bar} ${phase} ${amount(done, shown)}/${amount(total, shown)} ${note}`.trim();
 }
 
 const amount = (value: number, unit: string): string =>
