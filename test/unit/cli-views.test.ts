@@ -57,7 +57,7 @@ describe('progress', () => {
   test('a job with a known end shows a bar of twenty parts', () => {
     const at = (done: number): string =>
       lineOf(aView(live({ phase: 'trials', done, total: 8, unit: 'trials', note: 'best 0.2' })), 'ablate');
-    expect(at(0)).toContain(`${'░'.repeat(20)} trials 0 trials/8 trials best 0.2`);
+    expect(at(0)).toContain(`${'░'.repeat(20)} trials 0/8 best 0.2`);
     expect(at(4)).toContain(`${'█'.repeat(10)}${'░'.repeat(10)} trials 4`);
     expect(at(9)).toContain('█'.repeat(20));
     expect(at(9)).not.toContain('█'.repeat(21));
