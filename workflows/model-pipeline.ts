@@ -23,7 +23,9 @@ import { servingRate } from '../domain/serving-bound.ts';
  * Cancelled by Temporal's cancel or the `cancelRun` signal; every other end is Failed with a type of contract/failures.
  * Whatever the end, nothing rented is left that nobody uses, or the type is CleanupIncomplete.
  */
-export async function modelPipeline(input: PipelineInput): Promise<PipelineResult> {
+export async function modelPipeline(given: PipelineInput): Promise<PipelineResult> {
+  // A start by another tool may have passed nothing at all; `plan` says so, a thrown TypeError would stall the run.
+  const input = (given as PipelineInput | null | undefined) ?? { spec: null };
   const run = openRun(input);
   return closing(run, async () => {
     const plan = await run.stage(

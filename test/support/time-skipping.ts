@@ -58,9 +58,8 @@ export async function withPipeline<T>(
   running.add(main).add(followers);
   return main.runUntil(
     followers.runUntil(async () => {
-      const { name } = input.spec as { name: string };
       const handle = await env.client.workflow.start<typeof modelPipeline>('modelPipeline', {
-        workflowId: pipelineWorkflowId(name),
+        workflowId: pipelineWorkflowId(nameIn(input)),
         taskQueue: TASK_QUEUES.main,
         args: [input],
         workflowExecutionTimeout: '30d',
@@ -68,4 +67,10 @@ export async function withPipeline<T>(
       return body(handle);
     }),
   );
+}
+
+/** Tests of broken input have no name to give. */
+function nameIn(input: PipelineInput | undefined): string {
+  const { name } = (input?.spec ?? {}) as { name?: unknown };
+  return typeof name === 'string' ? name : 'nameless';
 }

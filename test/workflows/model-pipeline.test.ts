@@ -5,6 +5,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Activities } from '../../contract/activities.ts';
 import { POD_JOB_STAGES } from '../../contract/stage-names.ts';
 import type { PipelineSpec } from '../../contract/spec.ts';
+import type { PipelineInput } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } from '../../workflows/messages.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
@@ -216,6 +217,26 @@ test('the cancelRun signal ends the run as Cancelled too', async () => {
   expect(end).toBe('CancelledFailure');
   nothingRented();
 });
+
+test('signals of a wrong shape and a cancel that cannot be delivered leave the run as it is', async () => {
+  const changes: Partial<Activities> = { cancelOwnRun: refused('ProviderRefused') };
+  const end = await run(changes, async (handle) => {
+    await handle.signal('stageEdge', { stage: 'nonsense' });
+    await handle.signal('stageEdge', null);
+    await handle.signal(cancelRunSignal, 'nobody hears it');
+    return endOf(handle);
+  });
+  expect(end).toBe('Completed');
+});
+
+test.each([[undefined], [{}], [{ spec: { name: 7, budget: 'much' } }]])(
+  'a start with %j instead of a spec fails the run, not its task',
+  async (input) => {
+    const activities = fakeActivities(world, { planRun: refused('InvalidSpec') });
+    const end = await withPipeline(env, activities, input as unknown as PipelineInput, endOf);
+    expect(end).toBe('InvalidSpec');
+  },
+);
 
 test('a cancel during a slow create waits for its answer and ends what it made', async () => {
   let answered = false;

@@ -1,4 +1,6 @@
 import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } from '@temporalio/workflow';
+import { STAGES } from '../../contract/stage-names.ts';
+import type { StageReport } from '../../contract/stages.ts';
 import { fromUsd, toUsd } from '../../domain/money.ts';
 import { cancelOwnRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
@@ -13,8 +15,9 @@ export function listen(run: Run): void {
   setHandler(messages.getSpendQuery, () => run.lastSpend, describe('getSpend'));
   setHandler(
     messages.stageEdgeSignal,
-    (edge) => {
-      run.board.adopt(edge);
+    (edge: unknown) => {
+      if (isEdge(edge)) run.board.adopt(edge);
+      else log.warn('a stage edge of unknown shape was ignored');
     },
     describe('stageEdge'),
   );
@@ -23,8 +26,13 @@ export function listen(run: Run): void {
     async (reason) => {
       log.info('cancel requested', { reason });
       const { workflowId, runId } = workflowInfo();
-      // The cancel that comes back must not cancel its own messenger.
-      await CancellationScope.nonCancellable(() => cancelOwnRun({ workflowId, runId }));
+      try {
+        // The cancel that comes back must not cancel its own messenger.
+        await CancellationScope.nonCancellable(() => cancelOwnRun({ workflowId, runId }));
+      } catch (error) {
+        // An error that leaves a signal handler would end the run without its clean-up.
+        log.error('the run could not be cancelled; use the server’s own cancel', { error: String(error) });
+      }
     },
     describe('cancelRun'),
   );
@@ -38,6 +46,12 @@ export function listen(run: Run): void {
       requireApprovalStage(run, stage);
     },
   });
+}
+
+/** Anybody may send a signal; one that makes a handler throw would stall the run for ever. */
+function isEdge(edge: unknown): edge is StageReport {
+  const { stage, state } = (edge ?? {}) as Partial<StageReport>;
+  return STAGES.some((known) => known === stage) && typeof state === 'string';
 }
 
 function extendBudget(run: Run, usd: number): { capUsd: number } {
