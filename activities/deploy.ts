@@ -1,4 +1,4 @@
-import { log } from '@temporalio/activity';
+import { cancellationSignal, log } from '@temporalio/activity';
 import type { DeployActivities, EndpointRecord, EndpointRequest } from '../contract/activities.ts';
 import { toMs } from '../domain/duration.ts';
 import { workerEnv } from '../domain/worker-env.ts';
@@ -8,6 +8,7 @@ import type { ActivityDependencies } from './dependencies.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
+import { stubbornly } from './lib/stubbornly.ts';
 import { fail } from './lib/to-failure.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'endpoints' | 'serving' | 'registry' | 'settings'>;
@@ -19,10 +20,12 @@ const WORKER_DISK_GB = 150;
 
 export const createDeployActivities = (deps: Dependencies): DeployActivities => ({
   async createEndpoint(request) {
-    const existing = await findByName(deps, request.endpointName);
+    const existing = await heartbeating(() => findByName(deps, request.endpointName));
     if (existing) return toRecord(existing);
     const template = await heartbeating(() => ensureTemplate(deps, request));
     const settings = endpointSettings(request, template.id);
+    // Nothing has been sent yet: after a cancel nothing will be.
+    cancellationSignal().throwIfAborted();
     const endpoint = await heartbeating(() =>
       deps.endpoints.createEndpoint(settings, { deadlineMs: CREATE_DEADLINE_MS }),
     );
@@ -34,14 +37,18 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
     return found ? toRecord(found) : null;
   },
 
+  readEndpoint: ({ endpointId }) =>
+    heartbeating(async () => {
+      const now = await findById(deps, endpointId);
+      const template = (await deps.endpoints.listTemplates()).find(({ id }) => id === now.templateId);
+      return { settings: settingsOf(now), templateName: template?.name ?? null };
+    }),
+
   updateEndpoint: ({ endpointId, ...request }) =>
     heartbeating(async () => {
-      const before = (await deps.endpoints.listEndpoints()).find((endpoint) => endpoint.id === endpointId);
-      if (!before) throw fail('ProviderRefused', `endpoint ${endpointId} no longer exists`);
-      const former = (await deps.endpoints.listTemplates()).find((template) => template.id === before.templateId);
+      await findById(deps, endpointId);
       const template = await ensureTemplate(deps, request);
-      const after = await deps.endpoints.updateEndpoint(endpointId, endpointSettings(request, template.id));
-      return { ...toRecord(after), previous: { settings: settingsOf(before), templateName: former?.name ?? null } };
+      return toRecord(await deps.endpoints.updateEndpoint(endpointId, endpointSettings(request, template.id)));
     }),
 
   async restoreEndpoint({ endpointId, previous }) {
@@ -53,7 +60,7 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
     return found ? toRecord(found) : null;
   },
 
-  releaseEndpoints: ({ endpointNames, templateNames }) => release(deps, endpointNames, templateNames),
+  releaseEndpoints: (input) => stubbornly(() => release(deps, input)),
 
   describeDeployment: ({ endpoint, plan }) =>
     heartbeating(async () => {
@@ -63,6 +70,12 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
       return { ...endpoint, baseUrl, gpuPools: plan.serving?.gpuPools ?? '' };
     }),
 });
+
+async function findById({ endpoints }: Dependencies, endpointId: string): Promise<Endpoint> {
+  const found = (await endpoints.listEndpoints()).find(({ id }) => id === endpointId);
+  if (!found) throw fail('ProviderRefused', `endpoint ${endpointId} no longer exists`);
+  return found;
+}
 
 /** Everything but the id, which an update must not send as a setting. */
 function settingsOf({ id: _id, ...settings }: Endpoint): EndpointSettings {
@@ -116,10 +129,11 @@ function endpointSettings({ plan, endpointName, role }: EndpointRequest, templat
 /** Endpoints first, since a template in use cannot go; returns once the provider lists none of them. */
 async function release(
   deps: Dependencies,
-  endpointNames: string[],
-  templateNames: string[],
+  { endpointNames, templateNames, knownIds }: Parameters<DeployActivities['releaseEndpoints']>[0],
 ): Promise<{ endedIds: string[] }> {
   const ended = new Set<string>();
+  // Lists lag behind creates: what was answered is asked to go, seen or not.
+  await heartbeating(() => every(knownIds, (id) => deps.endpoints.deleteEndpoint(id)));
   const gone = await poll(
     async () => {
       const living = (await deps.endpoints.listEndpoints()).filter((endpoint) => endpointNames.includes(endpoint.name));

@@ -12,6 +12,7 @@ import type { ActivityDependencies } from './dependencies.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
+import { stubbornly } from './lib/stubbornly.ts';
 import { expectUntil, moveDeadline, writeDeadline } from './lib/pod-deadline.ts';
 import { shipCode, supervise } from './lib/supervisor.ts';
 import { fail } from './lib/to-failure.ts';
@@ -40,7 +41,7 @@ export const createProvisionActivities = (deps: Dependencies): ProvisionActiviti
   },
   waitForPod: (input) => waitForPod(deps, input),
   moveDeadline: (input) => heartbeating(() => moveDeadline(deps, input)),
-  releasePods: ({ podNames, knownIds }) => releasePods(deps, podNames, knownIds),
+  releasePods: ({ podNames, knownIds }) => stubbornly(() => releasePods(deps, podNames, knownIds)),
 });
 
 /** Walks the ladder until something can be had or the wait limit is over. A create with a clear "no" goes to the next rung. */
@@ -202,6 +203,8 @@ async function releasePods(
   knownIds: string[],
 ): Promise<{ endedIds: string[] }> {
   const ended = new Set<string>();
+  // Reads lag behind creates: what was answered is asked to go, seen or not.
+  await heartbeating(() => every(knownIds, (id) => deps.pods.terminatePod(id)));
   const living = async (): Promise<string[]> => {
     const listed = (await deps.pods.listPods()).filter((pod) => podNames.includes(pod.name));
     const asked = await Promise.all(knownIds.map((id) => deps.pods.getPod(id)));

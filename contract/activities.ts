@@ -165,10 +165,10 @@ export interface DeployActivities {
   /** Template by its unique name, then exactly one create, unless an endpoint of this name exists already. */
   createEndpoint(input: EndpointRequest): Promise<EndpointRecord>;
   settleEndpoint(input: { endpointName: string; quietPeriodMs: number }): Promise<EndpointRecord | null>;
-  /** Gives the endpoint a new template and settings by read-modify-write; returns everything it had before. */
-  updateEndpoint(
-    input: EndpointRequest & { endpointId: string },
-  ): Promise<EndpointRecord & { previous: FormerEndpoint }>;
+  /** Everything an endpoint is now; read before an update, so that what it was is in history before it changes. */
+  readEndpoint(input: { endpointId: string }): Promise<FormerEndpoint>;
+  /** Gives the endpoint a new template and settings by read-modify-write. Idempotent. */
+  updateEndpoint(input: EndpointRequest & { endpointId: string }): Promise<EndpointRecord>;
   /** Puts stored settings back, all of them. Idempotent. */
   restoreEndpoint(input: { endpointId: string; previous: FormerEndpoint }): Promise<void>;
   findEndpoint(input: { endpointName: string }): Promise<EndpointRecord | null>;
@@ -177,6 +177,8 @@ export interface DeployActivities {
     run: RunRef;
     endpointNames: string[];
     templateNames: string[];
+    /** Ids that were answered: each is asked to go, since a list may not show it yet. */
+    knownIds: string[];
   }): Promise<{ endedIds: string[] }>;
   describeDeployment(input: { endpoint: EndpointRecord; plan: Plan }): Promise<DeployOutput>;
 }

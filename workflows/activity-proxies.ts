@@ -34,7 +34,7 @@ export const { verifyUpload } = proxyActivities<PublishActivities>(profile.read)
 export const { createEndpoint } = proxyActivities<DeployActivities>(profile.createOnce);
 export const { settleEndpoint } = proxyActivities<DeployActivities>(profile.follow);
 export const { updateEndpoint, restoreEndpoint } = proxyActivities<DeployActivities>(profile.mutation);
-export const { findEndpoint, describeDeployment } = proxyActivities<DeployActivities>(profile.read);
+export const { findEndpoint, readEndpoint, describeDeployment } = proxyActivities<DeployActivities>(profile.read);
 export const { releaseEndpoints } = proxyActivities<DeployActivities>(profile.cleanup);
 
 export const { warmEndpoint } = proxyActivities<WarmupActivities>(profile.follow);

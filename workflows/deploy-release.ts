@@ -9,6 +9,7 @@ import {
   describeDeployment,
   expectHolding,
   findEndpoint,
+  readEndpoint,
   releaseEndpoints,
   restoreEndpoint,
   settleEndpoint,
@@ -27,7 +28,8 @@ export interface DeployReleaseInput {
   repo: string;
   commit: string;
   answers: VerifyOutput['answers'];
-  hardDeadlineMs: number;
+  /** How long what is rented here may live, from when it is rented: waiting for another deployment costs nothing. */
+  lifetimeMs: number;
 }
 
 export interface DeployReleaseResult {
@@ -65,6 +67,8 @@ class Deployment {
   private readonly doomedEndpoints = new Set<string>();
   private readonly doomedTemplates = new Set<string>();
   private readonly creates = new AtMostOnce();
+  /** Endpoints this workflow made, by name: a list may not show them yet. */
+  private readonly made = new Map<string, string>();
 
   constructor(input: DeployReleaseInput) {
     this.input = input;
@@ -127,8 +131,9 @@ class Deployment {
     const { cleanupBoundMs, quietPeriodMs } = plan.settings;
     const names = { endpointNames: [...this.doomedEndpoints], templateNames: [...this.doomedTemplates] };
     if (names.endpointNames.length === 0) return;
+    const knownIds = names.endpointNames.flatMap((name) => this.made.get(name) ?? []);
     const end = (): Promise<{ endedIds: string[] }> =>
-      releaseEndpoints.executeWithOptions({ scheduleToCloseTimeout: cleanupBoundMs }, [{ run, ...names }]);
+      releaseEndpoints.executeWithOptions({ scheduleToCloseTimeout: cleanupBoundMs }, [{ run, ...names, knownIds }]);
     const what = `these endpoints (${names.endpointNames.join(', ')})`;
     await this.creates.undo(end, { quietPeriodMs, what, details: names });
   }
@@ -144,8 +149,10 @@ class Deployment {
   /** The live endpoint changes by read-modify-write; when the new release does not hold there, the old one returns. */
   private async replace(existing: EndpointRecord): Promise<DeployReleaseResult> {
     const { endpointId } = existing;
-    const { previous, ...updated } = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
+    // What it was is in history before it changes: an update that is repeated would only see itself.
+    const previous = await readEndpoint({ endpointId });
     try {
+      const updated = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
       const result = await this.proveAgain(updated, false);
       if (previous.templateName !== null) this.doomedTemplates.add(previous.templateName);
       return result;
@@ -169,15 +176,18 @@ class Deployment {
   }
 
   private async create(role: EndpointRequest['role'], endpointName: string): Promise<EndpointRecord> {
-    const { run, plan, hardDeadlineMs } = this.input;
+    const { run, plan, lifetimeMs } = this.input;
+    const hardDeadlineMs = Date.now() + lifetimeMs;
     await expectHolding({ run, kind: 'endpoint', name: endpointName, hardDeadlineMs });
     const request = this.request(role, endpointName);
     const { quietPeriodMs } = plan.settings;
-    return this.creates.make(() =>
+    const record = await this.creates.make(() =>
       Promise.resolve({
         create: () => createEndpoint.executeWithOptions({ summary: endpointName }, [request]),
         settle: () => settleEndpoint({ endpointName, quietPeriodMs }),
       }),
     );
+    this.made.set(endpointName, record.endpointId);
+    return record;
   }
 }

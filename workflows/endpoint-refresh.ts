@@ -64,7 +64,7 @@ async function redeploy(name: string, live: LiveRelease): Promise<RefreshResult>
     repo: publish.repo,
     commit: publish.commit,
     answers: verify.answers,
-    hardDeadlineMs: Date.now() + bound,
+    lifetimeMs: bound,
   });
   const { repo, commit } = publish;
   const facts = {

@@ -74,7 +74,7 @@ async function deploy(
   run.budget.setReserve(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
-  const input = { run: run.ref, plan, repo, commit, answers, hardDeadlineMs: run.budget.exhaustedAtMs(rate) };
+  const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs: run.budget.exhaustedAtMs(rate) - Date.now() };
   try {
     const end = await run.budget.race(
       () => startDeploy(plan.spec.name, input, () => run.startMeter(meter, rate)),
@@ -110,7 +110,8 @@ async function register(run: Run, plan: Plan, release: PublishOutput, live: Depl
   } catch (error) {
     // A failed registration never undoes a working endpoint; a person who cancels does not want a new one.
     if (isCancellation(error) && created) {
-      const names = { endpointNames: [deployed.endpointName], templateNames: [] };
+      const { endpointName, endpointId } = deployed;
+      const names = { endpointNames: [endpointName], templateNames: [], knownIds: [endpointId] };
       await CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
     }
     throw error;

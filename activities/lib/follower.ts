@@ -80,7 +80,7 @@ export class Follower {
     );
     try {
       const options = { idleTimeoutMs: IDLE_TIMEOUT_MS, maxLineBytes: MAX_LINE_BYTES, signal };
-      for await (const text of deps.ssh.stream(target, command, options)) {
+      for await (const text of this.whileConnecting(deps.ssh.stream(target, command, options))) {
         this.lastContactMs = Date.now();
         const outcome = this.onLine(parseLine(text));
         if (outcome) return outcome;
@@ -180,6 +180,21 @@ export class Follower {
 
   private beat(): void {
     this.context.beat(this.details);
+  }
+
+  /** Beats until the first line: connecting is bounded, and only a connected channel's silence means a dead job. */
+  private async *whileConnecting(lines: AsyncIterable<string>): AsyncIterable<string> {
+    const timer = setInterval(() => {
+      this.beat();
+    }, BEAT_EVERY_MS);
+    try {
+      for await (const line of lines) {
+        clearInterval(timer);
+        yield line;
+      }
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   /** Keeps beating during one call that has a deadline of its own. */

@@ -341,7 +341,8 @@ describe('releasing pods', () => {
   test('absent counts as done', async () => {
     const { run, pods } = activityWorld();
     await expect(run('releasePods', release([POD_NAME], ['pod-9']))).resolves.toEqual({ endedIds: ['pod-9'] });
-    expect(pods.terminations).toEqual([]);
+    // An answered id is asked to go once even when no read shows it: reads lag behind creates.
+    expect(pods.terminations).toEqual(['pod-9']);
   });
 
   test('every pod of a name is ended, also one that only its id finds; neighbours stay', async () => {

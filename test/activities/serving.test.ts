@@ -73,10 +73,11 @@ describe('deploying', () => {
   test('an update moves the endpoint to the new template and says which it had', async () => {
     const { run, endpoints } = activityWorld();
     const { id } = endpoints.addEndpoint({ name: NAME, templateId: 'template-old' });
+    const previous = await run('readEndpoint', { endpointId: id });
     const updated = await run('updateEndpoint', { ...request('stable'), endpointId: id });
-    expect(updated.previous.settings).toMatchObject({ name: NAME, templateId: 'template-old' });
+    expect(previous.settings).toMatchObject({ name: NAME, templateId: 'template-old' });
     expect(endpoints.endpoints.get(id)?.templateId).toBe(updated.templateId);
-    await run('restoreEndpoint', { endpointId: id, previous: updated.previous });
+    await run('restoreEndpoint', { endpointId: id, previous });
     expect(endpoints.endpoints.get(id)?.templateId).toBe('template-old');
   });
 
@@ -110,7 +111,7 @@ describe('deploying', () => {
 });
 
 describe('releasing endpoints', () => {
-  const release = { run: RUN, endpointNames: [NAME], templateNames: [TEMPLATE] };
+  const release = { run: RUN, endpointNames: [NAME], templateNames: [TEMPLATE], knownIds: [] };
 
   test('every endpoint of the name goes before its template', async () => {
     const { run, endpoints } = activityWorld();

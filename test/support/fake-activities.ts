@@ -118,7 +118,8 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     createEndpoint: ({ endpointName }) => Promise.resolve(world.createEndpoint(endpointName)),
     settleEndpoint: () => Promise.resolve(null),
     updateEndpoint: ({ endpointId, endpointName }) =>
-      Promise.resolve({ endpointId, endpointName, templateId: 'template-new', previous: FORMER }),
+      Promise.resolve({ endpointId, endpointName, templateId: 'template-new' }),
+    readEndpoint: () => Promise.resolve(FORMER),
     restoreEndpoint: () => Promise.resolve(),
     findEndpoint: ({ endpointName }) => {
       const found = [...world.endpoints].find(([, name]) => name === endpointName);

@@ -24,13 +24,13 @@ export class AtMostOnce {
 
   /** Ends what was made, or fails as CleanupIncomplete with the details. Run it in a non-cancellable scope. */
   async undo(
-    end: () => Promise<{ endedIds: string[] }>,
+    end: () => Promise<unknown>,
     { quietPeriodMs, what, details }: { quietPeriodMs: number; what: string; details: Record<string, string[]> },
   ): Promise<void> {
     try {
-      const { endedIds } = await end();
-      if (this.unsettled && endedIds.length === 0) {
-        // What the unanswered create made may appear until the quiet period is over.
+      await end();
+      if (this.unsettled) {
+        // What the unanswered create made may appear until the quiet period is over, whatever else was ended by now.
         await sleep(quietPeriodMs, { summary: 'quiet period of an unanswered create' });
         await end();
       }

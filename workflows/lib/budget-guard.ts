@@ -114,8 +114,11 @@ export class BudgetGuard {
       if (first === 'done') return { kind: 'done', value: await running };
       await onStop();
       scope.cancel();
-      await settled;
-      return { kind: 'budgetReached' };
+      // Work that came to its end all the same is done: what it made must not be made again, or be forgotten.
+      return await running.then(
+        (value): Guarded<T> => ({ kind: 'done', value }),
+        (): Guarded<T> => ({ kind: 'budgetReached' }),
+      );
     } finally {
       watcher.cancel();
     }

@@ -50,8 +50,16 @@ export function listen(run: Run): void {
 
 /** Anybody may send a signal; one that makes a handler throw would stall the run for ever. */
 function isEdge(edge: unknown): edge is StageReport {
-  const { stage, state } = (edge ?? {}) as Partial<StageReport>;
-  return STAGES.some((known) => known === stage) && typeof state === 'string';
+  const { stage, state, note, cost, startedAtMs, endedAtMs } = (edge ?? {}) as Partial<StageReport>;
+  const isTime = (value: unknown): boolean => value === null || typeof value === 'number';
+  return (
+    STAGES.some((known) => known === stage) &&
+    typeof state === 'string' &&
+    typeof note === 'string' &&
+    typeof cost === 'number' &&
+    isTime(startedAtMs) &&
+    isTime(endedAtMs)
+  );
 }
 
 function extendBudget(run: Run, usd: number): { capUsd: number } {

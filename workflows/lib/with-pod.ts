@@ -36,7 +36,11 @@ export async function withPod<T>(
         const cap = run.budget.currentCap();
         const pod = await run.board.run(
           'provision',
-          () => waitForPod({ run: run.ref, lease, bootDeadlineMs, hardDeadlineMs: run.deadline.atMs() }),
+          () =>
+            // One bound over all attempts: each attempt would otherwise start the boot deadline anew.
+            waitForPod.executeWithOptions({ scheduleToCloseTimeout: bootDeadlineMs + BOOT_SLACK_MS }, [
+              { run: run.ref, lease, bootDeadlineMs, hardDeadlineMs: run.deadline.atMs() },
+            ]),
           () => lease.gpuTypeId,
         );
         ready = pod;
@@ -51,6 +55,9 @@ export async function withPod<T>(
     await CancellationScope.nonCancellable(() => rental.release());
   }
 }
+
+/** So that a single attempt can say itself that the pod was not ready. */
+const BOOT_SLACK_MS = 60_000;
 
 /** The pods one bracket has asked for. At most one create is unsettled at any time. */
 class Rental {
