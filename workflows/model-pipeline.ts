@@ -74,7 +74,7 @@ async function deploy(
   run.budget.setReserve(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
-  const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs: run.budget.exhaustedAtMs(rate) - Date.now() };
+  const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs: run.deadline.atMs(rate) - Date.now() };
   try {
     const end = await run.budget.race(
       () => startDeploy(plan.spec.name, input, () => run.startMeter(meter, rate)),

@@ -4,7 +4,8 @@ import { deployWorkflowId } from '../../contract/names.ts';
 import { deployRelease, type DeployReleaseInput, type DeployReleaseResult } from '../deploy-release.ts';
 
 /**
- * Deploys as the model's one `deploy/<name>` child; one that is under way is waited for. `onStarted` is told when this deployment's own time begins: waiting for another's costs nothing.
+ * Deploys as the model's one `deploy/<name>` child; one that is under way is waited for. `onStarted` is told when this
+ * deployment's own time begins: waiting for another's costs nothing.
  */
 export async function startDeploy(
   name: string,
