@@ -9,3 +9,6 @@ const perGbHour = (usdPerGbMonth: number, gb: number): MicroUsd =>
 /** Disks of a running pod, per hour. */
 export const runningDiskRate = (containerDiskGb: number, volumeGb: number): MicroUsd =>
   addUsd(perGbHour(0.1, containerDiskGb), perGbHour(0.1, volumeGb));
+
+/** What a stopped pod goes on costing, per hour: its volume. */
+export const stoppedDiskRate = (volumeGb: number): MicroUsd => perGbHour(0.2, volumeGb);

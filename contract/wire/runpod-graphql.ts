@@ -89,6 +89,10 @@ export const gpuTypesAnswerSchema = z.object({ gpuTypes: z.array(wireGpuTypeSche
 export const podsAnswerSchema = z.object({ myself: z.object({ pods: z.array(wirePodSchema) }) });
 export const podAnswerSchema = z.object({ pod: wirePodSchema.nullable() });
 export const createPodAnswerSchema = z.object({ podFindAndDeployOnDemand: wirePodSchema.nullable() });
+/** After a stop or a start: RunPod answers the pod, of which only its being there matters. */
+const changedPodSchema = z.object({ id: z.string() }).nullable();
+export const stopPodAnswerSchema = z.object({ podStop: changedPodSchema });
+export const resumePodAnswerSchema = z.object({ podResume: changedPodSchema });
 export const terminateAnswerSchema = z.object({ podTerminate: z.unknown().optional() });
 export const templatesAnswerSchema = z.object({ myself: z.object({ podTemplates: z.array(wireTemplateSchema) }) });
 export const saveTemplateAnswerSchema = z.object({ saveTemplate: wireTemplateSchema });

@@ -8,8 +8,10 @@ import {
   gpuTypesAnswerSchema,
   podAnswerSchema,
   podsAnswerSchema,
+  resumePodAnswerSchema,
   saveEndpointAnswerSchema,
   saveTemplateAnswerSchema,
+  stopPodAnswerSchema,
   templatesAnswerSchema,
   terminateAnswerSchema,
 } from '../../contract/wire/runpod-graphql.ts';
@@ -85,6 +87,16 @@ export const POD_BY_ID = operation<{ input: { podId: string } }>().of(
   'pod',
   podAnswerSchema,
   `query pod($input: PodFilter!) { pod(input: $input) { ${POD} } }`,
+);
+export const STOP_POD = operation<{ input: { podId: string } }>().of(
+  'podStop',
+  stopPodAnswerSchema,
+  'mutation podStop($input: PodStopInput!) { podStop(input: $input) { id } }',
+);
+export const RESUME_POD = operation<{ input: { podId: string; gpuCount: number } }>().of(
+  'podResume',
+  resumePodAnswerSchema,
+  'mutation podResume($input: PodResumeInput!) { podResume(input: $input) { id } }',
 );
 export const TERMINATE_POD = operation<{ input: { podId: string } }>().of(
   'podTerminate',

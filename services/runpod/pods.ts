@@ -1,6 +1,16 @@
 import { fromUsd } from '../../domain/money.ts';
 import type { WireGpuType, WirePod } from '../../contract/wire/runpod-graphql.ts';
-import { ACCOUNT, CREATE_POD, GPU_OFFERS, POD_BY_ID, PODS, TERMINATE_POD, type CreatePodInput } from './documents.ts';
+import {
+  ACCOUNT,
+  CREATE_POD,
+  GPU_OFFERS,
+  POD_BY_ID,
+  PODS,
+  RESUME_POD,
+  STOP_POD,
+  TERMINATE_POD,
+  type CreatePodInput,
+} from './documents.ts';
 import { RunPodError } from './errors.ts';
 import type { GraphqlCall } from './graphql-call.ts';
 import type { Cloud, GpuOffer, Pod, PodAddress, PodPort, PodRequest, Stock } from './port.ts';
@@ -54,6 +64,23 @@ export function createPods(call: GraphqlCall): PodPort {
       return pod === null ? null : toPod(pod);
     },
 
+    async stopPod(podId) {
+      await call(STOP_POD, { input: { podId } });
+    },
+
+    async startPod(podId) {
+      const { pod } = await call(POD_BY_ID, { input: { podId } });
+      if (pod === null) throw unknownPod(RESUME_POD.name, podId);
+      try {
+        // Left out, or 0, RunPod may start it without a GPU.
+        await call(RESUME_POD, { input: { podId, gpuCount: Math.max(1, pod.gpuCount) } });
+        return { kind: 'started' };
+      } catch (error) {
+        if (error instanceof NoCapacity) return { kind: 'noCapacity', message: error.message };
+        throw error;
+      }
+    },
+
     async terminatePod(podId) {
       try {
         await call(TERMINATE_POD, { input: { podId } });
@@ -63,6 +90,9 @@ export function createPods(call: GraphqlCall): PodPort {
     },
   };
 }
+
+const unknownPod = (operation: string, podId: string): RunPodError =>
+  new RunPodError(`RunPod ${operation}: pod ${podId} does not exist`, { kind: 'refused', code: 'NotFound', operation });
 
 function toInput(request: PodRequest): CreatePodInput {
   return {

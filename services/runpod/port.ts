@@ -78,6 +78,9 @@ export interface Pod {
 
 export type CreatePodOutcome = { kind: 'created'; pod: Pod } | { kind: 'noCapacity'; message: string };
 
+/** `noCapacity`: the GPUs of the pod's machine have been rented to others meanwhile. */
+export type StartPodOutcome = { kind: 'started' } | { kind: 'noCapacity'; message: string };
+
 export interface PodPort {
   account(): Promise<Account>;
   /** Every offer of every GPU type on the given clouds, also those without stock. */
@@ -88,6 +91,13 @@ export interface PodPort {
   listPods(): Promise<Pod[]>;
   /** null when the provider does not know the id. */
   getPod(podId: string): Promise<Pod | null>;
+  /** Asks for a stop: the volume stays, everything else goes. Idempotent; an unknown pod is `refused`/`NotFound`. */
+  stopPod(podId: string): Promise<void>;
+  /**
+   * Asks for a stopped pod to run again with the GPUs it had, never without. Idempotent for a running one; an unknown pod
+   * is `refused`/`NotFound`.
+   */
+  startPod(podId: string): Promise<StartPodOutcome>;
   /** Asks for termination; an unknown pod counts as terminated. Gone is only what a later read confirms. */
   terminatePod(podId: string): Promise<void>;
 }

@@ -14,15 +14,19 @@ export interface CallFacts {
 }
 
 const NO_CAPACITY =
-  /no longer any instances available|no instances currently available|does not have the resources to deploy|SUPPLY_CONSTRAINT/i;
+  /no longer any instances available|no instances currently available|not enough free GPUs|does not have the resources to deploy|SUPPLY_CONSTRAINT/i;
 const OUT_OF_FUNDS = /balance is too low|add funds|INSUFFICIENT_BALANCE/i;
 const QUOTA = /workers? quota|max workers across all endpoints/i;
 const NOT_FOUND = /not found|does not exist/i;
 const AMBIGUOUS =
   /something went wrong|internal server error|INTERNAL_SERVER_ERROR|temporarily unavailable|service unavailable|try again later/i;
+/** Said before anything was made: the request itself, or who sent it, is at fault. */
+const INVALID =
+  /GRAPHQL_(?:PARSE|VALIDATION)_FAILED|BAD_USER_INPUT|\binvalid\b|\bmust (?:not )?be\b|\brequired\b|already exists/i;
+const NOT_ALLOWED = /unauthori[sz]ed|unauthenticated|forbidden|not authori[sz]ed|permission/i;
 const TOO_MANY = /too many requests|rate limit/i;
 
-/** RunPod found no machine for the request. `createPod` turns it into an outcome; elsewhere it is `unavailable`. */
+/** RunPod found no machine for the request. `createPod` and `startPod` turn it into an outcome; elsewhere it is `unavailable`. */
 export class NoCapacity extends RunPodError {}
 
 /** Any failure of a GraphQL call (HTTP status, `errors`, network, deadline, body that is not JSON). */
@@ -114,7 +118,10 @@ function fromBusinessError(text: { message: string; matched: string }, facts: Ca
   if (TOO_MANY.test(text.matched)) return make('unavailable', 'RateLimited');
   if (AMBIGUOUS.test(text.matched)) return make(unclear(facts), 'Server');
   if (NOT_FOUND.test(text.matched)) return make('refused', 'NotFound');
-  return make('refused', 'Invalid');
+  if (NOT_ALLOWED.test(text.matched)) return make('refused', 'Forbidden');
+  if (INVALID.test(text.matched) || !facts.creates) return make('refused', 'Invalid');
+  // Wordings drift: an unknown one is no proof that nothing was made.
+  return make('uncertain', 'Server');
 }
 
 const unclear = (facts: CallFacts): RunPodErrorKind => (facts.creates ? 'uncertain' : 'unavailable');

@@ -166,6 +166,10 @@ describe('failures', () => {
         body: { errors: [{ message: 'Something went wrong. Please try again later or contact support.' }], data: null },
       },
     ],
+    [
+      'a refusal of unknown wording',
+      { status: 200, body: { errors: [{ message: 'Machine handshake lost', extensions: { code: 'RUNPOD' } }] } },
+    ],
     ['an unexpected shape', { status: 200, body: { data: { podFindAndDeployOnDemand: { id: 7 } } } }],
     ['null without an error', { status: 200, body: { data: { podFindAndDeployOnDemand: null } } }],
   ])('%s to a create is uncertain', async (_, answer) => {
@@ -174,6 +178,33 @@ describe('failures', () => {
       world.runpod.createPod(podRequest('anneal-t-odd-r20260101-000000'), { deadlineMs: 5000 }),
     );
     expect(error).toMatchObject({ kind: 'uncertain', code: 'Server' });
+  });
+
+  test.each([
+    [
+      'Your account balance is too low to rent a pod. Please add funds to your account.',
+      'RUNPOD',
+      'InsufficientBalance',
+    ],
+    ['Max workers across all endpoints must not exceed your workers quota (5).', 'RUNPOD', 'WorkerQuota'],
+    ['template not found', 'RUNPOD', 'NotFound'],
+    ['Not authorized to do this', 'RUNPOD', 'Forbidden'],
+    ['Field "x" is not defined by type "Y"', 'GRAPHQL_VALIDATION_FAILED', 'Invalid'],
+    ['Variable "$input" got a wrong value', 'BAD_USER_INPUT', 'Invalid'],
+    ['volumeInGb must be at least 10', 'RUNPOD', 'Invalid'],
+    ['Invalid image name', 'RUNPOD', 'Invalid'],
+    ['name and imageName are required', 'RUNPOD', 'Invalid'],
+  ])('"%s" to a create is refused: nothing was made', async (message, code, expected) => {
+    fail(200, { body: { errors: [{ message, extensions: { code } }], data: null } });
+    const error = await failureOf(
+      world.runpod.createPod(podRequest('anneal-t-no-r20260101-000000'), { deadlineMs: 5000 }),
+    );
+    expect(error).toMatchObject({ kind: 'refused', code: expected });
+  });
+
+  test('an unknown wording to anything but a create is refused', async () => {
+    fail(200, { body: { errors: [{ message: 'Machine handshake lost' }] } });
+    expect(await failureOf(world.runpod.listPods())).toMatchObject({ kind: 'refused', code: 'Invalid' });
   });
 
   test('a create without an answer ends uncertain at its deadline', async () => {
@@ -196,6 +227,51 @@ describe('failures', () => {
       expect(text).not.toContain(secret);
       expect(text).not.toContain(API_KEY);
     }
+  });
+});
+
+describe('stop and start', () => {
+  const statusOf = async (podId: string) => (await world.runpod.getPod(podId))?.desiredStatus;
+
+  test('a stopped pod costs its volume only, and runs again on its GPUs at another address', async () => {
+    const pod = await createPod(world.runpod, podRequest('anneal-t-stop-r20260101-000000'));
+    const before = await untilReachable(world.runpod, pod.id);
+    await world.runpod.stopPod(pod.id);
+    await world.runpod.stopPod(pod.id);
+    expect(await world.runpod.getPod(pod.id)).toMatchObject({ desiredStatus: 'EXITED', ssh: null });
+    // 100 GB at 0.20 USD per GB-month of 730 hours.
+    expect((await world.runpod.account()).spendPerHour).toBe(27_397);
+    expect(await world.runpod.startPod(pod.id)).toEqual({ kind: 'started' });
+    expect(await world.runpod.startPod(pod.id)).toEqual({ kind: 'started' });
+    expect(await world.runpod.getPod(pod.id)).toMatchObject({ desiredStatus: 'RUNNING', gpuCount: 1 });
+    expect((await untilReachable(world.runpod, pod.id)).port).not.toBe(before.port);
+  });
+
+  test('a start whose GPU has been rented to somebody else is the outcome noCapacity; the pod stays stopped', async () => {
+    const pod = await createPod(world.runpod, podRequest('anneal-t-lent-r20260101-000000'));
+    await world.runpod.stopPod(pod.id);
+    world.simulator.faults.add({ target: 'runpod', operation: 'podResume', action: { kind: 'noCapacity' } });
+    expect(await world.runpod.startPod(pod.id)).toEqual({
+      kind: 'noCapacity',
+      message: expect.stringContaining('not enough free GPUs'),
+    });
+    expect(await statusOf(pod.id)).toBe('EXITED');
+  });
+
+  test('an unclear end may be repeated: neither makes anything new', async () => {
+    const pod = await createPod(world.runpod, podRequest('anneal-t-again-r20260101-000000'));
+    const lose = (operation: string) =>
+      world.simulator.faults.add({ target: 'runpod', operation, action: { kind: 'loseAnswer' } });
+    lose('podStop');
+    expect(await failureOf(world.runpod.stopPod(pod.id))).toMatchObject({ kind: 'unavailable', code: 'Network' });
+    lose('podResume');
+    expect(await failureOf(world.runpod.startPod(pod.id))).toMatchObject({ kind: 'unavailable', code: 'Network' });
+    expect(await statusOf(pod.id)).toBe('RUNNING');
+  });
+
+  test('an unknown pod can be neither stopped nor started', async () => {
+    expect(await failureOf(world.runpod.stopPod('neverthere'))).toMatchObject({ kind: 'refused', code: 'NotFound' });
+    expect(await failureOf(world.runpod.startPod('neverthere'))).toMatchObject({ kind: 'refused', code: 'NotFound' });
   });
 });
 

@@ -33,6 +33,7 @@ import type {
   PodRequest,
   ServerlessJob,
   ServingPort,
+  StartPodOutcome,
   Template,
 } from '../../services/runpod/port.ts';
 import type { ExecOptions, ExecResult, SshPort, SshTarget } from '../../services/ssh/port.ts';
@@ -78,6 +79,10 @@ export class FakePods implements PodPort {
   /** Every create that was sent. */
   readonly creates: PodRequest[] = [];
   readonly terminations: string[] = [];
+  /** Ids that were asked to stop. */
+  readonly stops: string[] = [];
+  /** Ids that were asked to start. */
+  readonly starts: string[] = [];
   funds: Account = { balance: fromUsd(100), spendPerHour: fromUsd(0), spendLimitPerHour: null };
   /** For how many more lists a terminated pod is still shown as running. */
   lingersFor = 0;
@@ -86,6 +91,13 @@ export class FakePods implements PodPort {
     pod: this.add({ name: request.name, gpuTypeId: request.gpuTypeId, env: request.env }),
   });
   onTerminate: (podId: string) => void = () => undefined;
+  onStop: (podId: string) => void = (podId) => {
+    this.change(podId, { desiredStatus: 'EXITED', ssh: null });
+  };
+  onStart: (podId: string) => StartPodOutcome = (podId) => {
+    this.change(podId, { desiredStatus: 'RUNNING' });
+    return { kind: 'started' };
+  };
   onListOffers: () => GpuOffer[] | Promise<GpuOffer[]> = () => this.offers;
   onGetPod: (podId: string) => Pod | null = (podId) => this.pods.get(podId) ?? null;
   private readonly ending = new Map<string, number>();
@@ -119,6 +131,22 @@ export class FakePods implements PodPort {
 
   async getPod(podId: string): Promise<Pod | null> {
     return this.onGetPod(podId);
+  }
+
+  async stopPod(podId: string): Promise<void> {
+    this.stops.push(podId);
+    this.onStop(podId);
+  }
+
+  async startPod(podId: string): Promise<StartPodOutcome> {
+    this.starts.push(podId);
+    return this.onStart(podId);
+  }
+
+  private change(podId: string, changes: Partial<Pod>): void {
+    const pod = this.pods.get(podId);
+    if (!pod) throw runPodError('refused', 'NotFound');
+    this.pods.set(podId, { ...pod, ...changes });
   }
 
   async terminatePod(podId: string): Promise<void> {

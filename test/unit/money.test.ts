@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { runningDiskRate } from '../../domain/disk-prices.ts';
+import { runningDiskRate, stoppedDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, costOf, durationFor, formatUsd, fromUsd, toUsd, type MicroUsd } from '../../domain/money.ts';
 
 const rate = fc.integer({ min: 1, max: 50_000_000 }) as fc.Arbitrary<MicroUsd>;
@@ -80,4 +80,9 @@ test('disks of a running pod cost 0.10 USD per GB and month of 730 hours, rounde
   expect(runningDiskRate(0, 730)).toBe(fromUsd(0.1));
   expect(runningDiskRate(20, 10)).toBe(Math.ceil(2_000_000 / 730) + Math.ceil(1_000_000 / 730));
   expect(runningDiskRate(0, 0)).toBe(0);
+});
+
+test('the volume of a stopped pod costs 0.20 USD per GB and month', () => {
+  expect(stoppedDiskRate(730)).toBe(fromUsd(0.2));
+  expect(stoppedDiskRate(10)).toBe(Math.ceil(2_000_000 / 730));
 });
