@@ -2,8 +2,6 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { cancellationSignal, log, sleep } from '@temporalio/activity';
 import type { PodRequestInput, ProvisionActivities } from '../contract/activities.ts';
 import type { LadderRung, PodLease, ReadyPod } from '../contract/stages.ts';
-import { runningDiskRate } from '../domain/disk-prices.ts';
-import { addUsd } from '../domain/money.ts';
 import { POD_START_COMMAND, POD_WORKSPACE, podEnv } from '../domain/pod-start.ts';
 import { RunPodError } from '../services/runpod/errors.ts';
 import type { GpuOffer, Pod, PodRequest } from '../services/runpod/port.ts';
@@ -11,6 +9,9 @@ import { SshError } from '../services/ssh/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
+import { startPod, stopPod } from './lib/parked-pod.ts';
+import { GONE, rateOf, unlessRefused } from './lib/pod-facts.ts';
+import { releasePods } from './lib/release-pods.ts';
 import { poll } from './lib/poll.ts';
 import { stubbornly } from './lib/stubbornly.ts';
 import { expectUntil, moveDeadline, writeDeadline } from './lib/pod-deadline.ts';
@@ -24,8 +25,6 @@ const CREATE_DEADLINE_MS = 60_000;
 const CAPACITY_POLL_MS = 15_000;
 const SETTLE_POLL_MS = 2_000;
 const BOOT_POLL_MS = 1_000;
-const GONE_POLL_MS = 1_000;
-const GONE: readonly Pod['desiredStatus'][] = ['TERMINATED', 'DEAD'];
 
 export const createProvisionActivities = (deps: Dependencies): ProvisionActivities => ({
   async expectHolding(input) {
@@ -41,6 +40,8 @@ export const createProvisionActivities = (deps: Dependencies): ProvisionActiviti
   },
   waitForPod: (input) => waitForPod(deps, input),
   moveDeadline: (input) => heartbeating(() => moveDeadline(deps, input)),
+  stopPod: ({ podId }) => stopPod(deps, podId),
+  startPod: ({ podId }) => startPod(deps, podId),
   releasePods: ({ podNames, knownIds }) => stubbornly(() => releasePods(deps, podNames, knownIds)),
 });
 
@@ -119,7 +120,7 @@ const toLease = (pod: Pod): Omit<PodLease, 'tried'> => ({
   podId: pod.id,
   podName: pod.name,
   gpuTypeId: pod.gpuTypeId ?? 'unknown',
-  ratePerHour: addUsd(pod.costPerHour, runningDiskRate(pod.containerDiskGb, pod.volumeGb)),
+  ratePerHour: rateOf(pod),
 });
 
 /** The pod an unanswered create made, if it shows up. Twins of the same name are ended: one is enough to pay for. */
@@ -135,9 +136,11 @@ type WaitInput = Parameters<ProvisionActivities['waitForPod']>[0];
 
 async function waitForPod(deps: Dependencies, input: WaitInput): Promise<ReadyPod> {
   const { run, lease, bootDeadlineMs, hardDeadlineMs } = input;
-  await deps.registry.confirmHolding(lease.podName, lease.podId);
-  // Its price is known only now; before, the dearest of the ladder had to be assumed.
-  await expectUntil(deps, { run, kind: 'pod', name: lease.podName, hardDeadlineMs });
+  await heartbeating(async () => {
+    await deps.registry.confirmHolding(lease.podName, lease.podId);
+    // Its price is known only now; before, the dearest of the ladder had to be assumed.
+    await expectUntil(deps, { run, kind: 'pod', name: lease.podName, hardDeadlineMs });
+  });
   let seen = 'no container yet';
   const ready = await poll(
     async () => {
@@ -148,26 +151,26 @@ async function waitForPod(deps: Dependencies, input: WaitInput): Promise<ReadyPo
       }
       if (!pod.ssh) return undefined;
       const address = pod.ssh;
-      seen = `sshd at ${pod.ssh.host}:${pod.ssh.port} does not answer`;
-      return (await provesItself(deps, input, address)) ? { ...lease, address } : undefined;
+      const notYet = await provesItself(deps, input, address);
+      seen = notYet ?? seen;
+      return notYet === undefined ? { ...lease, address } : undefined;
     },
     { everyMs: BOOT_POLL_MS, deadlineMs: bootDeadlineMs, details: () => ({ seen }) },
   );
-  if (!ready) throw fail('PodNotReady', `pod ${lease.podId} was not reachable within its boot deadline: ${seen}`);
+  if (!ready) throw fail('PodNotReady', `pod ${lease.podId} was not ready within its boot deadline: ${seen}`);
   return ready;
-}
-
-/** A read that fails for the moment is "do not know yet". */
-function unlessRefused(error: unknown): undefined {
-  if (error instanceof RunPodError && error.kind !== 'refused') return undefined;
-  throw error;
 }
 
 /**
  * The pod returns HMAC(boot value, its host key): only the container we started knows the value, and the key is the one
- * this very connection saw. It is pinned from here on; before that nothing secret is sent.
+ * this very connection saw. It is pinned from here on; before that nothing secret is sent. Returns what is still missing,
+ * undefined when nothing is.
  */
-async function provesItself(deps: Dependencies, input: WaitInput, address: ReadyPod['address']): Promise<boolean> {
+async function provesItself(
+  deps: Dependencies,
+  input: WaitInput,
+  address: ReadyPod['address'],
+): Promise<string | undefined> {
   const { podName } = input.lease;
   const target = { podName, address, pinnedHostKey: null };
   try {
@@ -185,56 +188,15 @@ async function provesItself(deps: Dependencies, input: WaitInput, address: Ready
     }
     await deps.registry.pinHostKey(podName, hostKey);
     await writeDeadline(deps, { ...target, pinnedHostKey: hostKey.blob }, input.hardDeadlineMs);
-    return true;
+    return undefined;
   } catch (error) {
     // Ports are published before sshd listens, and sshd before the keys are in place.
-    if (error instanceof SshError && (error.kind === 'connection' || error.kind === 'authentication')) return false;
-    throw error;
+    if (!(error instanceof SshError) || error.kind === 'hostKey') throw error;
+    // A command may fail while the image still sets itself up, or the disk is not there yet.
+    if (error.kind === 'remote') return error.message;
+    return `sshd at ${address.host}:${address.port} does not answer`;
   }
 }
 
 const sameText = (a: string, b: string): boolean =>
   a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
-
-/** Ends every pod with one of the names; returns once neither the list nor the ids know a living one. */
-async function releasePods(
-  deps: Dependencies,
-  podNames: string[],
-  knownIds: string[],
-): Promise<{ endedIds: string[] }> {
-  const ended = new Set<string>();
-  // Reads lag behind creates: what was answered is asked to go, seen or not.
-  await heartbeating(() => every(knownIds, (id) => deps.pods.terminatePod(id)));
-  const living = async (): Promise<string[]> => {
-    const listed = (await deps.pods.listPods()).filter((pod) => podNames.includes(pod.name));
-    const asked = await Promise.all(knownIds.map((id) => deps.pods.getPod(id)));
-    const pods = [...listed, ...asked].filter((pod): pod is Pod => pod !== null && !GONE.includes(pod.desiredStatus));
-    return [...new Set(pods.map((pod) => pod.id))];
-  };
-  await poll(
-    async () => {
-      const ids = await living();
-      if (ids.length === 0) return true;
-      await every(ids, async (id) => {
-        await deps.pods.terminatePod(id);
-        ended.add(id);
-      });
-      return undefined;
-    },
-    { everyMs: GONE_POLL_MS, deadlineMs: 240_000, details: () => ({ ended: [...ended] }) },
-  ).then((gone) => {
-    if (!gone) throw fail('ProviderUnavailable', `the provider still lists ${[...ended].join(', ')} after terminating`);
-  });
-  await forgetHoldings(deps, podNames);
-  return { endedIds: [...new Set([...knownIds, ...ended])] };
-}
-
-/** Postgres holds a copy; that it is away must not keep a run from ending. The sweep reconciles. */
-async function forgetHoldings({ registry }: Dependencies, names: string[]): Promise<void> {
-  const goneAt = new Date().toISOString();
-  for (const name of names) {
-    await registry.releaseHolding(name, goneAt).catch((error: unknown) => {
-      log.warn('a released holding could not be recorded', { name, error: String(error) });
-    });
-  }
-}

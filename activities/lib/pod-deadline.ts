@@ -16,11 +16,13 @@ export async function expectUntil(
   { run, kind, name, hardDeadlineMs }: Input<'expectHolding'>,
 ): Promise<void> {
   const { runId, workflowId, specHash } = run;
-  // Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold.
-  const bound = Date.now() + 7 * 86_400_000;
-  const hardDeadline = new Date(Math.min(hardDeadlineMs, bound)).toISOString();
+  const hardDeadline = bounded(hardDeadlineMs);
   await registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline });
 }
+
+/** Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold. */
+const bounded = (hardDeadlineMs: number): string =>
+  new Date(Math.min(hardDeadlineMs, Date.now() + 7 * 86_400_000)).toISOString();
 
 /**
  * Tells the pod's dead-man switch its hard deadline; a moment that has passed is ignored there. Atomic by rename. The
@@ -43,13 +45,14 @@ export async function writeDeadline(
 /** Postgres first: the sweep must not end by the old deadline a pod that cannot be reached for the moment. */
 export async function moveDeadline(
   deps: Dependencies,
-  { run, pod, hardDeadlineMs }: Input<'moveDeadline'>,
+  { names, pod, hardDeadlineMs }: Input<'moveDeadline'>,
 ): Promise<void> {
+  const open = new Set<string>();
+  for (const name of new Set(pod === null ? names : [...names, pod.podName])) {
+    if (await deps.registry.moveHoldingDeadline(name, bounded(hardDeadlineMs))) open.add(name);
+  }
+  if (pod === null || !open.has(pod.podName)) return;
   const { podName, address } = pod;
-  const held = (await deps.registry.openHoldings()).some(({ name }) => name === podName);
-  // Noting it again would open the books of a pod that was given back meanwhile.
-  if (!held) return;
-  await expectUntil(deps, { run, kind: 'pod', name: podName, hardDeadlineMs });
   const pinnedHostKey = await deps.registry.pinnedHostKey(podName);
   if (pinnedHostKey === null) throw fail('HostKeyMismatch', `no host key is pinned for ${podName}`);
   await writeDeadline(deps, { podName, address, pinnedHostKey }, hardDeadlineMs);

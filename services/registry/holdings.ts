@@ -26,6 +26,14 @@ export async function confirmHolding(sql: Sql, name: string, providerId: string)
   if (rows.length === 0) throw new RegistryError(`No holding named ${name} was expected`, 'refused');
 }
 
+/** Whether there was an open one. One statement: noting it anew could open the books of what was given back meanwhile. */
+export async function moveHoldingDeadline(sql: Sql, name: string, hardDeadline: string): Promise<boolean> {
+  const rows = await sql`
+    update anneal.holdings set hard_deadline = ${hardDeadline}
+    where name = ${name} and gone_at is null returning name`;
+  return rows.length > 0;
+}
+
 /** Marks as gone; the first time of going stays, and a name never held needs no mark. */
 export async function releaseHolding(sql: Sql, name: string, goneAt: string): Promise<void> {
   await sql`update anneal.holdings set gone_at = coalesce(gone_at, ${goneAt}::timestamptz) where name = ${name}`;

@@ -144,6 +144,8 @@ export interface RegistryPort {
   expectHolding(holding: Holding): Promise<void>;
   /** Adds the provider's id once known. */
   confirmHolding(name: string, providerId: string): Promise<void>;
+  /** Moves the hard deadline of an open holding. False, and nothing written, when there is none of this name. */
+  moveHoldingDeadline(name: string, hardDeadline: string): Promise<boolean>;
   pinHostKey(podName: string, hostKey: { algorithm: string; blob: string }): Promise<void>;
   pinnedHostKey(podName: string): Promise<string | null>;
   releaseHolding(name: string, goneAt: string): Promise<void>;

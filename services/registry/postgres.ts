@@ -40,6 +40,8 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
     saveLedger: (entry) => run('Saving the ledger entry', () => saveLedger(pool, entry)),
     expectHolding: (holding) => run('Recording the holding', () => holdings.expectHolding(pool, holding)),
     confirmHolding: (name, id) => run('Confirming the holding', () => holdings.confirmHolding(pool, name, id)),
+    moveHoldingDeadline: (name, hardDeadline) =>
+      run('Moving the deadline', () => holdings.moveHoldingDeadline(pool, name, hardDeadline)),
     pinHostKey: (podName, key) => run('Pinning the host key', () => holdings.pinHostKey(pool, podName, key)),
     pinnedHostKey: (podName) => run('Reading the host key', () => holdings.pinnedHostKey(pool, podName)),
     releaseHolding: (name, goneAt) => run('Releasing the holding', () => holdings.releaseHolding(pool, name, goneAt)),

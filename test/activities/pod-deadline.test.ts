@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import type { ReadyPod } from '../../contract/stages.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import { aPlan } from '../support/specs.ts';
 import { activityWorld, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
@@ -16,6 +17,13 @@ async function heldPod() {
 }
 const writes = (world: { ssh: { commands: { command: string; pinned: string | null }[] } }) =>
   world.ssh.commands.filter(({ command }) => command.endsWith('/hard-deadline"'));
+
+const moveTo = (pod: ReadyPod | null, names: string[] = []) => ({
+  run: RUN,
+  names,
+  pod,
+  hardDeadlineMs: Date.now() + 5 * HOUR,
+});
 
 test('a created pod carries its switch and deadlines, the longest life among them', async () => {
   const world = activityWorld();
@@ -43,7 +51,7 @@ test('a pod that proves itself gets its exact deadline, in the database and over
 
 test('a moved deadline reaches the database and the pod', async () => {
   const world = await heldPod();
-  await world.run('moveDeadline', { run: RUN, pod: READY, hardDeadlineMs: Date.now() + 5 * HOUR });
+  await world.run('moveDeadline', moveTo(READY));
   expect(world.deadline() - Date.now()).toBeGreaterThan(4 * HOUR);
   expect(writes(world)).toHaveLength(2);
   expect(world.registry.holdings.get(POD_NAME)).toMatchObject({ providerId: 'pod-1', goneAt: null });
@@ -54,9 +62,7 @@ test('a pod that cannot be reached has its deadline moved in the database all th
   world.ssh.onConnect = () => {
     throw new SshError('refused', 'connection');
   };
-  const error = await rejection(
-    world.run('moveDeadline', { run: RUN, pod: READY, hardDeadlineMs: Date.now() + 5 * HOUR }),
-  );
+  const error = await rejection(world.run('moveDeadline', moveTo(READY)));
   expect(error).toMatchObject({ type: 'SshUnreachable' });
   expect(world.deadline() - Date.now()).toBeGreaterThan(4 * HOUR);
 });
@@ -65,8 +71,33 @@ test('a pod that was given back is not held again', async () => {
   const world = await heldPod();
   await world.registry.releaseHolding(POD_NAME, new Date().toISOString());
   const before = world.deadline();
-  await world.run('moveDeadline', { run: RUN, pod: READY, hardDeadlineMs: Date.now() + 5 * HOUR });
+  await world.run('moveDeadline', moveTo(READY));
   expect(world.deadline()).toBe(before);
   expect(world.registry.holdings.get(POD_NAME)?.goneAt).not.toBeNull();
+  expect(writes(world)).toHaveLength(1);
+});
+
+test('what else the run holds moves too, as long as it is open; without a pod nobody is spoken to', async () => {
+  const world = await heldPod();
+  const old = Date.now() + HOUR;
+  for (const name of ['endpoint', 'given-back'])
+    await world.run('expectHolding', { run: RUN, kind: 'endpoint', name, hardDeadlineMs: old });
+  await world.registry.releaseHolding('given-back', new Date().toISOString());
+  await world.run('moveDeadline', moveTo(null, ['endpoint', 'given-back', POD_NAME]));
+  const deadlines = ['endpoint', 'given-back', POD_NAME].map((name) =>
+    Date.parse(world.registry.holdings.get(name)?.hardDeadline ?? ''),
+  );
+  expect(deadlines.map((at) => at > old + HOUR)).toEqual([true, false, true]);
+  expect(world.registry.holdings.get('given-back')?.goneAt).not.toBeNull();
+  expect(writes(world)).toHaveLength(1);
+});
+
+test('a deadline that the database does not take is not written into the pod either', async () => {
+  const world = await heldPod();
+  world.registry.down = true;
+  expect(await rejection(world.run('moveDeadline', moveTo(READY, [POD_NAME])))).toMatchObject({
+    type: 'RegistryUnavailable',
+    nonRetryable: false,
+  });
   expect(writes(world)).toHaveLength(1);
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { CancelledFailure } from '@temporalio/common';
 import type { PodRequestInput } from '../../contract/activities.ts';
 import type { LadderRung } from '../../contract/stages.ts';
-import { runningDiskRate } from '../../domain/disk-prices.ts';
+import { runningDiskRate, stoppedDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, fromUsd } from '../../domain/money.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import { activityWorld, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
@@ -281,6 +281,29 @@ describe('waiting for a pod', () => {
     await expect(run('waitForPod', input(20))).resolves.toEqual(READY);
   });
 
+  test('a command that fails on a booting pod is tried again in the same attempt', async () => {
+    const { run, pods, ssh } = activityWorld();
+    pods.add();
+    let writes = 0;
+    ssh.onExec = (command) =>
+      command.endsWith('/hard-deadline"') && ++writes === 1
+        ? { exitCode: 1, stderr: 'Read-only file system' }
+        : undefined;
+    await expect(run('waitForPod', input(20))).resolves.toEqual(READY);
+    expect(writes).toBe(2);
+  });
+
+  test('a command that goes on failing is named when the boot deadline is over', async () => {
+    const { run, pods, ssh } = activityWorld();
+    pods.add();
+    ssh.onExec = (command) =>
+      command.includes('tar -xf') ? { exitCode: 2, stderr: 'No space left on device' } : undefined;
+    expect(await rejection(run('waitForPod', input(10)))).toMatchObject({
+      type: 'PodNotReady',
+      message: expect.stringContaining('No space left on device'),
+    });
+  });
+
   test('a provider that does not answer for the moment is asked again', async () => {
     const { run, pods } = activityWorld();
     const pod = pods.add();
@@ -335,12 +358,86 @@ describe('waiting for a pod', () => {
   });
 });
 
+describe('parking a pod', () => {
+  const podId = 'pod-1';
+
+  test('a stop returns once the provider says so, with what the volume costs; a repeat says the same', async () => {
+    const { run, pods } = activityWorld();
+    pods.add();
+    await expect(run('stopPod', { podId })).resolves.toEqual({ ratePerHour: stoppedDiskRate(10) });
+    await expect(run('stopPod', { podId })).resolves.toEqual({ ratePerHour: stoppedDiskRate(10) });
+    expect(pods.pods.get(podId)?.desiredStatus).toBe('EXITED');
+    expect(pods.stops).toEqual([podId]);
+  });
+
+  test('a start returns once the provider says so; a running pod counts as started', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ desiredStatus: 'EXITED' });
+    await expect(run('startPod', { podId })).resolves.toEqual({ kind: 'started' });
+    await expect(run('startPod', { podId })).resolves.toEqual({ kind: 'started' });
+    expect(pods.starts).toEqual([podId]);
+  });
+
+  test('a GPU that somebody else has rented is an outcome', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ desiredStatus: 'EXITED' });
+    pods.onStart = () => ({ kind: 'noCapacity', message: 'not enough free GPUs' });
+    await expect(run('startPod', { podId })).resolves.toEqual({ kind: 'noCapacity' });
+  });
+
+  test('a provider that fails for the moment is asked again', async () => {
+    const { run, pods } = activityWorld();
+    pods.add();
+    const stop = pods.onStop;
+    pods.onStop = (id) => {
+      if (pods.stops.length === 1) throw runPodError('unavailable');
+      stop(id);
+    };
+    await expect(run('stopPod', { podId })).resolves.toMatchObject({ ratePerHour: stoppedDiskRate(10) });
+    expect(pods.stops).toHaveLength(2);
+  });
+
+  test.each(['stopPod', 'startPod'] as const)('%s of a pod that is gone is PodGone', async (name) => {
+    const world = activityWorld();
+    expect(await rejection(world.run(name, { podId }))).toMatchObject({ type: 'PodGone', nonRetryable: true });
+    world.pods.add({ desiredStatus: 'TERMINATED' });
+    expect(await rejection(world.run(name, { podId }))).toMatchObject({ type: 'PodGone', nonRetryable: true });
+    expect([world.pods.stops, world.pods.starts]).toEqual([[], []]);
+  });
+
+  test('a pod that goes between the look and the request is PodGone too', async () => {
+    const { run, pods } = activityWorld();
+    pods.add();
+    pods.onStop = (id) => {
+      pods.pods.delete(id);
+      throw runPodError('refused', 'NotFound');
+    };
+    expect(await rejection(run('stopPod', { podId }))).toMatchObject({ type: 'PodGone' });
+  });
+
+  test('an account without money cannot start a pod, and is told at once', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ desiredStatus: 'EXITED' });
+    pods.onStart = () => {
+      throw runPodError('refused', 'InsufficientBalance');
+    };
+    expect(await rejection(run('startPod', { podId }))).toMatchObject({ type: 'ProviderRefused', nonRetryable: true });
+  });
+
+  test('a cancel ends the wait for a pod that does not stop', async () => {
+    const { run, pods, cancel } = activityWorld();
+    pods.add();
+    pods.onStop = cancel;
+    expect(await rejection(run('stopPod', { podId }))).toBeInstanceOf(CancelledFailure);
+  });
+});
+
 describe('releasing pods', () => {
   const release = (podNames = [POD_NAME], knownIds: string[] = []) => ({ run: RUN, podNames, knownIds });
 
   test('absent counts as done', async () => {
     const { run, pods } = activityWorld();
-    await expect(run('releasePods', release([POD_NAME], ['pod-9']))).resolves.toEqual({ endedIds: ['pod-9'] });
+    await expect(run('releasePods', release([POD_NAME], ['pod-9']))).resolves.toEqual({ ended: [] });
     // An answered id is asked to go once even when no read shows it: reads lag behind creates.
     expect(pods.terminations).toEqual(['pod-9']);
   });
@@ -351,15 +448,51 @@ describe('releasing pods', () => {
     pods.add({ id: 'b' });
     pods.add({ id: 'c', name: 'renamed' });
     pods.add({ id: 'd', name: 'anneal-test-other-r20260101-000000' });
-    const { endedIds } = await run('releasePods', release([POD_NAME], ['c']));
-    expect([...endedIds].sort()).toEqual(['a', 'b', 'c']);
+    const { ended } = await run('releasePods', release([POD_NAME], ['c']));
+    expect(ended.map(({ podId, podName }) => `${podId} ${podName}`)).toEqual([
+      `a ${POD_NAME}`,
+      `b ${POD_NAME}`,
+      'c renamed',
+    ]);
     expect([...pods.pods.keys()]).toEqual(['d']);
   });
 
   test('pods that are gone by their status count as gone', async () => {
     const { run, pods } = activityWorld();
     pods.add({ desiredStatus: 'TERMINATED' });
-    await expect(run('releasePods', release())).resolves.toEqual({ endedIds: [] });
+    await expect(run('releasePods', release())).resolves.toEqual({ ended: [] });
+  });
+
+  test('what was ended is said with what it cost: GPU and disks, or the volume of a stopped pod', async () => {
+    const { run, pods } = activityWorld();
+    pods.add({ id: 'running' });
+    pods.add({ id: 'stopped', desiredStatus: 'EXITED' });
+    await expect(run('releasePods', release())).resolves.toEqual({
+      ended: [
+        { podId: 'running', podName: POD_NAME, ratePerHour: addUsd(fromUsd(3.6), runningDiskRate(20, 10)) },
+        { podId: 'stopped', podName: POD_NAME, ratePerHour: stoppedDiskRate(10) },
+      ],
+    });
+  });
+
+  test('what an earlier attempt saw alive is said, though it is gone by now', async () => {
+    const first = activityWorld();
+    first.pods.add();
+    first.pods.onTerminate = () => {
+      throw runPodError('unavailable');
+    };
+    await rejection(first.run('releasePods', release()));
+    const second = activityWorld({ attempt: 2, heartbeatDetails: first.heartbeats.at(-1) });
+    await expect(second.run('releasePods', release())).resolves.toMatchObject({ ended: [{ podId: 'pod-1' }] });
+  });
+
+  test('reads that fail do not keep an answered id rented', async () => {
+    const { run, pods } = activityWorld();
+    pods.listPods = () => Promise.reject(runPodError('unavailable'));
+    expect(await rejection(run('releasePods', release([POD_NAME], ['pod-9'])))).toMatchObject({
+      type: 'ProviderUnavailable',
+    });
+    expect(pods.terminations).toEqual(['pod-9']);
   });
 
   test('returns only when the list no longer shows the pod', async () => {
@@ -387,7 +520,7 @@ describe('releasing pods', () => {
     await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1 });
     pods.add();
     registry.down = true;
-    await expect(run('releasePods', release())).resolves.toEqual({ endedIds: ['pod-1'] });
+    await expect(run('releasePods', release())).resolves.toMatchObject({ ended: [{ podId: 'pod-1' }] });
     registry.down = false;
     await run('releasePods', release());
     expect(registry.holdings.get(POD_NAME)?.goneAt).not.toBeNull();

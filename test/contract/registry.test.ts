@@ -180,6 +180,19 @@ describe('the registry on PostgreSQL', () => {
     expect(await registry.pinnedHostKey('a')).toBe('BBBB');
   });
 
+  test('a deadline moves while its holding is open, and opens none that was released', async () => {
+    await registry.migrate();
+    await registry.expectHolding(holding('a'));
+    await registry.confirmHolding('a', 'pod-1');
+    const moved = '2026-01-03T00:00:00.000Z';
+    expect(await registry.moveHoldingDeadline('a', moved)).toBe(true);
+    expect(await registry.openHoldings()).toEqual([{ ...holding('a'), hardDeadline: moved, providerId: 'pod-1' }]);
+    await registry.releaseHolding('a', AT);
+    expect(await registry.moveHoldingDeadline('a', LATER)).toBe(false);
+    expect(await registry.moveHoldingDeadline('unknown', LATER)).toBe(false);
+    expect(await registry.holdingsAmong(['a', 'unknown'])).toMatchObject([{ hardDeadline: moved, goneAt: AT }]);
+  });
+
   test('holdings are found by name after they were released', async () => {
     await registry.migrate();
     for (const name of ['a', 'b', 'c']) await registry.expectHolding(holding(name));

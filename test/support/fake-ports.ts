@@ -428,6 +428,13 @@ export class FakeRegistry implements RegistryPort {
       if (held) this.holdings.set(name, { ...held, providerId });
     });
   }
+  async moveHoldingDeadline(name: string, hardDeadline: string): Promise<boolean> {
+    const held = this.holdings.get(name);
+    await this.write(() => {
+      if (held?.goneAt === null) this.holdings.set(name, { ...held, hardDeadline });
+    });
+    return held?.goneAt === null;
+  }
   pinHostKey(podName: string, hostKey: { blob: string }): Promise<void> {
     return this.write(() => this.hostKeys.set(podName, hostKey.blob));
   }
