@@ -1,6 +1,7 @@
 import type { Activities } from '../contract/activities.ts';
 import { createDeployActivities } from './deploy.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { createGivenActivities } from './given.ts';
 import { createJobActivities } from './jobs.ts';
 import { createLedgerActivities } from './ledger.ts';
 import { translated } from './lib/to-failure.ts';
@@ -19,6 +20,7 @@ export const createActivities = (deps: ActivityDependencies): Activities =>
     ...createPlanActivities(deps),
     ...createProvisionActivities(deps),
     ...createJobActivities(deps),
+    ...createGivenActivities(deps),
     ...createPublishActivities(deps),
     ...createDeployActivities(deps),
     ...createWarmupActivities(deps),

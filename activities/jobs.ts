@@ -45,8 +45,8 @@ export const createJobActivities = (deps: JobDependencies): JobActivities => ({
 
   saveCheckpoint: async ({ run, pod }) =>
     heartbeating(async () => saveAblation(deps, await targetOf(deps, pod), run.runId)),
-  restoreCheckpoint: async ({ run, pod }) =>
-    heartbeating(async () => restoreAblation(deps, await targetOf(deps, pod), run.runId)),
+  restoreCheckpoint: async ({ run, pod, given }) =>
+    heartbeating(async () => restoreAblation(deps, await targetOf(deps, pod), run.runId, given)),
 });
 
 const commonParams = ({ hub, settings }: JobDependencies, toolchain: string): Record<string, Json> => ({

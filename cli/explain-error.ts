@@ -40,6 +40,8 @@ const NEXT: Record<FailureType, [next: string, exitCode?: number]> = {
   JobStopped: ['start again when it should go on'],
   ManifestMismatch: ['start again; nothing was promoted to main'],
   HubRefused: ['check the Hub token and the repository, then start again'],
+  OutputMismatch: ['make it again: anneal run resume <name> --from <stage>, with the stage that made it', EXIT.refused],
+  PodIdle: ['see what the stage waited for in the Web UI, then go on with: anneal run resume <name>'],
   WarmupFailed: ['look at the worker states named above; the candidate is gone'],
   SmokeTestFailed: ['the candidate is gone and the live endpoint unchanged; compare the checks above'],
   BudgetExceeded: [

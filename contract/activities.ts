@@ -5,7 +5,9 @@ import type { Json } from './json.ts';
 import type { PodJobStage } from './stage-names.ts';
 import type {
   AblateOutput,
+  CheckpointRef,
   DeployOutput,
+  GivenOutputs,
   Manifest,
   MergeOutput,
   Plan,
@@ -73,10 +75,31 @@ export interface ProvisionActivities {
     bootDeadlineMs: number;
     hardDeadlineMs: number;
   }): Promise<ReadyPod>;
-  /** Moves a held pod's hard deadline in Postgres and in the pod. Idempotent; does nothing for a pod given back. */
-  moveDeadline(input: { run: RunRef; pod: ReadyPod; hardDeadlineMs: number }): Promise<void>;
-  /** Ends every pod with one of the names and returns when the provider says they are gone. Idempotent by name. */
-  releasePods(input: { run: RunRef; podNames: string[]; knownIds: string[] }): Promise<{ endedIds: string[] }>;
+  /**
+   * Moves the hard deadline of what the run holds: in Postgres by name, and in the pod where there is one. Idempotent; a
+   * name given back meanwhile stays so.
+   */
+  moveDeadline(input: { run: RunRef; names: string[]; pod: ReadyPod | null; hardDeadlineMs: number }): Promise<void>;
+  /** Stops a pod and returns when the provider says so: its volume stays, at the returned rate. Idempotent. `PodGone`. */
+  stopPod(input: { podId: string }): Promise<{ ratePerHour: MicroUsd }>;
+  /**
+   * Starts a stopped pod again; a running one counts as started. `noCapacity`: its GPU has been rented to somebody else.
+   * Idempotent. `PodGone`.
+   */
+  startPod(input: { podId: string }): Promise<{ kind: 'started' } | { kind: 'noCapacity' }>;
+  /**
+   * Ends every pod with one of the names and returns when the provider says they are gone, with those that were seen
+   * alive and what each cost per hour. Idempotent by name.
+   */
+  releasePods(input: { run: RunRef; podNames: string[]; knownIds: string[] }): Promise<{ ended: EndedPod[] }>;
+}
+
+/** A pod that clean-up found alive and ended. */
+export interface EndedPod {
+  podId: string;
+  podName: string;
+  /** GPUs plus disks. */
+  ratePerHour: MicroUsd;
 }
 
 /** What each job hands back, already parsed. */
@@ -120,8 +143,24 @@ export interface JobActivities {
   stopJob(input: JobRef & { graceMs: number }): Promise<void>;
   /** Copies adapter and journal from the pod into Postgres. Idempotent: replaces the earlier checkpoint. */
   saveCheckpoint(input: { run: RunRef; pod: ReadyPod; stage: 'ablate' }): Promise<{ bytes: number; sha256: string }>;
-  /** Puts the run's last checkpoint onto a new pod; false when there is none. */
-  restoreCheckpoint(input: { run: RunRef; pod: ReadyPod; stage: 'ablate' }): Promise<{ restored: boolean }>;
+  /**
+   * Puts the run's last checkpoint onto a new pod, or else the one it was given; false when there is neither. Idempotent:
+   * a pod that has an ablation of its own keeps it. `OutputMismatch` when the given one is not what its digest says.
+   */
+  restoreCheckpoint(input: {
+    run: RunRef;
+    pod: ReadyPod;
+    stage: 'ablate';
+    given: CheckpointRef | null;
+  }): Promise<{ restored: boolean }>;
+}
+
+export interface GivenActivities {
+  /**
+   * Checks what a run was given before anything is rented: the checkpoint against its digest, the published commit
+   * against its manifest. Reads only. `OutputMismatch`.
+   */
+  checkGiven(input: { plan: Plan; given: GivenOutputs }): Promise<void>;
 }
 
 export interface PublishActivities {
@@ -246,6 +285,7 @@ export interface SweepActivities {
 export type Activities = PlanActivities &
   ProvisionActivities &
   JobActivities &
+  GivenActivities &
   PublishActivities &
   DeployActivities &
   WarmupActivities &

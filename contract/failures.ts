@@ -26,6 +26,10 @@ export const FAILURES = {
   /** What arrived at the Hub is not what the manifest says. */
   ManifestMismatch: 'ManifestMismatch',
   HubRefused: 'HubRefused',
+  /** What a run was given of an earlier one is missing, or is not what its digest says. */
+  OutputMismatch: 'OutputMismatch',
+  /** The pod stood without a job for longer than `budget.idleStopAfter`. */
+  PodIdle: 'PodIdle',
   /** The endpoint never served a request within its deadline. */
   WarmupFailed: 'WarmupFailed',
   SmokeTestFailed: 'SmokeTestFailed',
@@ -57,6 +61,8 @@ export const NON_RETRYABLE: readonly FailureType[] = [
   'JobStopped',
   'ManifestMismatch',
   'HubRefused',
+  'OutputMismatch',
+  'PodIdle',
   'SmokeTestFailed',
   'WarmupFailed',
   'BudgetExceeded',

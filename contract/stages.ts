@@ -193,13 +193,27 @@ export interface StageOutputs {
 }
 
 /** Outputs that outlive a pod: only with these may a run start after the stage that made them. */
-export type DurableStage = 'verify' | 'publish';
-export type GivenOutputs = Partial<Pick<StageOutputs, DurableStage>>;
+export type DurableStage = 'ablate' | 'verify' | 'publish';
+
+/** Adapter and journal of an ablation, whole or unfinished: a checkpoint in Postgres, checked by its digest before use. */
+export interface CheckpointRef {
+  runId: string;
+  sha256: string;
+}
+
+/** What earlier runs made and this one takes over. `ablate` needs its checkpoint, `publish` its `verify`. */
+export interface GivenOutputs extends Partial<Pick<StageOutputs, DurableStage>> {
+  /** What they were made from; a run of another base refuses them. */
+  base?: { repo: string; commit: string };
+  checkpoint?: CheckpointRef;
+}
 
 /** Input of `modelPipeline`. A start by the `temporal` CLI has skipped every check, hence `unknown`. */
 export interface PipelineInput {
   spec: unknown;
   outputs?: GivenOutputs;
+  /** The last stage to run; absent = the last one that the spec asks for. */
+  until?: Stage;
 }
 
 export interface PipelineResult {
@@ -249,5 +263,7 @@ export interface FollowDetails {
   jobId: string;
   offset: number;
   attempt: number;
+  /** How long the pod has not been reached although its provider could be asked; over all attempts, 0 on contact. */
+  silentMs: number;
   progress: { phase: string; done: number; total: number | null; unit: string; note: string } | null;
 }

@@ -1,6 +1,7 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type {
   DeployActivities,
+  GivenActivities,
   JobActivities,
   LedgerActivities,
   PlanActivities,
@@ -18,7 +19,11 @@ import * as profile from './activity-profiles.ts';
 
 export const { planRun } = proxyActivities<PlanActivities>(profile.read);
 
-export const { expectHolding, moveDeadline } = proxyActivities<ProvisionActivities>(profile.mutation);
+export const { checkGiven } = proxyActivities<GivenActivities>(profile.read);
+
+export const { expectHolding, moveDeadline, stopPod, startPod } = proxyActivities<ProvisionActivities>(
+  profile.mutation,
+);
 export const { createPod } = proxyActivities<ProvisionActivities>(profile.createOnce);
 export const { settlePod, waitForPod } = proxyActivities<ProvisionActivities>(profile.follow);
 export const cleanupPods = proxyActivities<ProvisionActivities>(profile.cleanup).releasePods;

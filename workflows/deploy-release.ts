@@ -58,6 +58,15 @@ export async function deployRelease(input: DeployReleaseInput): Promise<DeployRe
   }
 }
 
+/** Every name that a deployment of this plan may rent under. */
+export const deploymentNames = (plan: Plan): [candidate: string, stable: string] => {
+  const { installation, release, spec } = plan;
+  return [
+    rentedName({ installation, name: spec.name, release, attempt: 1 }),
+    stableEndpointName(installation, spec.name),
+  ];
+};
+
 class Deployment {
   private readonly input: DeployReleaseInput;
   private readonly board: StageBoard;
@@ -72,9 +81,7 @@ class Deployment {
 
   constructor(input: DeployReleaseInput) {
     this.input = input;
-    const { installation, release, spec } = input.plan;
-    this.candidateName = rentedName({ installation, name: spec.name, release, attempt: 1 });
-    this.stableName = stableEndpointName(installation, spec.name);
+    [this.candidateName, this.stableName] = deploymentNames(input.plan);
     this.board = new StageBoard(
       () => ZERO_USD,
       (report) => {

@@ -1,22 +1,16 @@
 import { CancellationScope, isCancellation, workflowInfo } from '@temporalio/workflow';
 import type { Json } from '../contract/json.ts';
-import type {
-  PipelineInput,
-  PipelineResult,
-  Plan,
-  PublishOutput,
-  SmokeOutput,
-  VerifyOutput,
-} from '../contract/stages.ts';
+import type { PipelineInput, PipelineResult, Plan } from '../contract/stages.ts';
 import { reserveFor } from '../domain/budget.ts';
 import { fromUsd } from '../domain/money.ts';
+import { servingRate } from '../domain/serving-bound.ts';
+import { untilFault } from '../domain/stages-wanted.ts';
 import { planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
-import type { DeployReleaseResult } from './deploy-release.ts';
+import { deploymentNames, type DeployReleaseResult } from './deploy-release.ts';
 import { buildRelease } from './lib/build-release.ts';
 import { failure, toRunFailure } from './lib/failures.ts';
 import { Run } from './lib/run.ts';
 import { startDeploy } from './lib/start-deploy.ts';
-import { servingRate } from '../domain/serving-bound.ts';
 
 /**
  * From a Hub id to a live, tested, registered endpoint. Completed means registered, or the last stage the spec asks for.
@@ -33,28 +27,58 @@ export async function modelPipeline(given: PipelineInput): Promise<PipelineResul
       () => planThis(input),
       ({ base }) => `${base.repo}@${base.commit.slice(0, 12)}`,
     );
+    const fault = input.until === undefined ? null : untilFault(plan.spec, input.until);
+    if (fault !== null) throw failure('InvalidSpec', fault);
     run.acceptPlan(plan);
-    await run.approval('provision');
+    await run.takeGiven();
 
-    const published = run.take('publish');
-    const verified = run.take('verify');
-    if (!published || !verified) await buildRelease(run);
-    if (!plan.spec.serve) return;
+    if (run.wants('provision') && !isBuilt(run)) {
+      await run.approval('provision');
+      await buildRelease(run);
+    }
+    if (run.wants('deploy')) {
+      await run.approval('deploy');
+      await serve(run);
+    }
+    run.skipRest();
+  });
+}
 
-    await run.approval('deploy');
-    const release = published ?? required(run.outputs.publish, 'publish');
-    const proof = verified ?? required(run.outputs.verify, 'verify');
-    const live = await deploy(run, plan, release, proof);
-    await register(run, plan, release, live);
+/** A release that was given whole needs no pod. */
+const isBuilt = ({ outputs }: Run): boolean => outputs.publish !== undefined && outputs.verify !== undefined;
+
+/** Repeats what failed when a person says so, where the spec lets a failure wait. Nothing is rented meanwhile. */
+async function attended(run: Run, story: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      await story();
+      return;
+    } catch (error) {
+      if (!run.attention.raise(error) || !(await run.attention.answered())) throw error;
+    }
+  }
+}
+
+/** A registration that is repeated finds the deployment as it is, unless a change of the spec asks for another. */
+async function serve(run: Run): Promise<void> {
+  let live: DeployReleaseResult | null = null;
+  await attended(run, async () => {
+    if (!live || !run.outputs.deploy) live = await deploy(run);
+    if (run.wants('register')) await register(run, live);
   });
 }
 
 /** Handlers exist before the first await, so that no early message is lost. The money is read leniently: plan parses. */
-function openRun({ spec, outputs }: PipelineInput): Run {
+function openRun({ spec, outputs, until }: PipelineInput): Run {
   const raw = (spec ?? {}) as { name?: unknown; budget?: { capUsd?: unknown; warnAt?: unknown } };
   const number = (value: unknown, otherwise: number): number => (typeof value === 'number' ? value : otherwise);
-  const name = typeof raw.name === 'string' ? raw.name : workflowInfo().workflowId;
-  return new Run(name, fromUsd(number(raw.budget?.capUsd, 0)), number(raw.budget?.warnAt, 0.8), outputs ?? {});
+  return new Run({
+    title: typeof raw.name === 'string' ? raw.name : workflowInfo().workflowId,
+    cap: fromUsd(number(raw.budget?.capUsd, 0)),
+    warnAt: number(raw.budget?.warnAt, 0.8),
+    given: outputs ?? {},
+    until,
+  });
 }
 
 function planThis({ spec }: PipelineInput): Promise<Plan> {
@@ -63,24 +87,26 @@ function planThis({ spec }: PipelineInput): Promise<Plan> {
 }
 
 /** The child owns the model's endpoints. A deployment of the same model that is under way is waited for. */
-async function deploy(
-  run: Run,
-  plan: Plan,
-  { repo, commit }: PublishOutput,
-  { answers }: VerifyOutput,
-): Promise<DeployReleaseResult> {
+async function deploy(run: Run): Promise<DeployReleaseResult> {
+  const plan = run.requirePlan();
+  const { repo, commit } = run.output('publish');
+  const { answers } = run.output('verify');
   const rate = servingRate(plan);
   const meter = `serving/${plan.release}`;
   run.budget.setReserve(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
   const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs: run.deadline.atMs(rate) - Date.now() };
+  const started = (): void => {
+    run.startMeter(meter, rate);
+    run.deadline.hold({ names: deploymentNames(plan), pod: null });
+  };
   try {
     const end = await run.budget.race(
-      () => startDeploy(plan.spec.name, input, () => run.startMeter(meter, rate)),
+      () => startDeploy(plan.spec.name, input, started),
       () => Promise.resolve(),
     );
-    if (end.kind === 'budgetReached') {
+    if (end.kind === 'stopped') {
       throw failure(
         'BudgetExceeded',
         'the cap was reached while the release was being deployed; it was taken down again',
@@ -91,20 +117,17 @@ async function deploy(
     run.setIds({ endpointId: deployed.endpointId });
     return end.value;
   } finally {
+    run.deadline.hold(null);
     run.stopMeter(meter);
   }
 }
 
-async function register(run: Run, plan: Plan, release: PublishOutput, live: DeployReleaseResult): Promise<void> {
-  if (!plan.spec.register.enabled) {
-    run.board.skip('register', 'not asked for');
-    return;
-  }
-  const { deploy: deployed, smoke, created } = live;
+async function register(run: Run, live: DeployReleaseResult): Promise<void> {
+  const { deploy: deployed, created } = live;
   try {
     await run.stage(
       'register',
-      () => registerModel(registration(run, plan, release, live, smoke)),
+      () => registerModel(registration(run, live)),
       ({ modelId }) => modelId,
     );
   } catch (error) {
@@ -118,21 +141,18 @@ async function register(run: Run, plan: Plan, release: PublishOutput, live: Depl
   }
 }
 
-const registration = (
-  run: Run,
-  plan: Plan,
-  { repo, commit }: PublishOutput,
-  { deploy: deployed }: DeployReleaseResult,
-  smoke: SmokeOutput,
-): Parameters<typeof registerModel>[0] => ({
-  run: run.ref,
-  plan,
-  deploy: deployed,
-  publish: { repo, commit },
-  smoke,
-  spent: run.budget.spent(),
-  evaluation: { ablate: run.outputs.ablate ?? null, kl: run.outputs.verify?.kl ?? null } as unknown as Json,
-});
+function registration(run: Run, { deploy: deployed, smoke }: DeployReleaseResult): Parameters<typeof registerModel>[0] {
+  const { repo, commit } = run.output('publish');
+  return {
+    run: run.ref,
+    plan: run.requirePlan(),
+    deploy: deployed,
+    publish: { repo, commit },
+    smoke,
+    spent: run.budget.spent(),
+    evaluation: { ablate: run.outputs.ablate ?? null, kl: run.outputs.verify?.kl ?? null } as unknown as Json,
+  };
+}
 
 /** Ends the run: the result or the failure people should see, and a last row in the ledger. */
 async function closing(run: Run, story: () => Promise<void>): Promise<PipelineResult> {
@@ -158,9 +178,3 @@ const result = (run: Run): PipelineResult => ({
 
 /** How long a closing run waits for its copies in Postgres; they are copies, so it closes without them. */
 const BOOKS_LIMIT_MS = 60_000;
-
-function required<T>(value: T | undefined, stage: string): T {
-  if (value === undefined)
-    throw failure('InvalidSpec', `serving needs the output of ${stage}, which this run does not make`);
-  return value;
-}

@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/common';
+import type { CheckpointRef } from '../../contract/stages.ts';
+import type { CheckpointChunk } from '../../services/registry/port.ts';
 import type { SshTarget } from '../../services/ssh/port.ts';
 import type { ActivityDependencies } from '../dependencies.ts';
 import { POD_ROOT } from './supervisor.ts';
+import { fail } from './to-failure.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'ssh' | 'registry'>;
 
@@ -33,21 +36,41 @@ export async function saveAblation(
   return { bytes: bytes.length, sha256 };
 }
 
-/** Unpacks the run's checkpoint on a pod, unless the pod has an ablation folder of its own already. */
+/**
+ * Unpacks the run's own checkpoint on a pod, or else the one it was given, unless the pod has an ablation folder of its
+ * own already. The run's own goes further than what it began with.
+ */
 export async function restoreAblation(
   { ssh, registry }: Dependencies,
   target: SshTarget,
   runId: string,
+  given: CheckpointRef | null,
 ): Promise<{ restored: boolean }> {
-  const checkpoint = await registry.loadCheckpoint(runId, 'ablate', WHAT);
-  if (!checkpoint) return { restored: false };
-  const { bytes, sha256 } = checkpoint;
-  if (createHash('sha256').update(bytes).digest('hex') !== sha256) {
-    throw ApplicationFailure.retryable('the stored checkpoint does not match its digest', 'RegistryUnavailable');
-  }
+  const own = await load({ registry }, runId);
+  const bytes = own?.bytes ?? (given && (await givenCheckpoint({ registry }, given)));
+  if (!bytes) return { restored: false };
   const unpack =
     `set -e; w=${POD_ROOT}/work; [ -d "$w/ablate" ] && exit 0; mkdir -p "$w"; tmp=$(mktemp -d "$w/.ablate-XXXXXX"); ` +
     `tar -xf - -C "$tmp"; touch ${POD_ROOT}/collected; mv "$tmp" "$w/ablate"`;
   await ssh.execBinary(target, unpack, { stdin: bytes, timeoutMs: TIMEOUT_MS });
   return { restored: true };
+}
+
+/** The checkpoint of another run, which must be the very one that was named. `OutputMismatch`. */
+export async function givenCheckpoint(
+  { registry }: Pick<Dependencies, 'registry'>,
+  { runId, sha256 }: CheckpointRef,
+): Promise<Uint8Array> {
+  const checkpoint = await load({ registry }, runId);
+  if (checkpoint?.sha256 === sha256) return checkpoint.bytes;
+  const found = checkpoint ? `has digest ${checkpoint.sha256.slice(0, 12)}` : 'is not in the database';
+  throw fail('OutputMismatch', `the checkpoint of run ${runId} ${found}; ${sha256.slice(0, 12)} was asked for`);
+}
+
+async function load({ registry }: Pick<Dependencies, 'registry'>, runId: string): Promise<CheckpointChunk | null> {
+  const checkpoint = await registry.loadCheckpoint(runId, 'ablate', WHAT);
+  if (checkpoint && createHash('sha256').update(checkpoint.bytes).digest('hex') !== checkpoint.sha256) {
+    throw ApplicationFailure.retryable('the stored checkpoint does not match its digest', 'RegistryUnavailable');
+  }
+  return checkpoint;
 }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { CancelledFailure } from '@temporalio/common';
 import type { SupervisorLine } from '../../contract/job-protocol.ts';
@@ -85,12 +86,13 @@ describe('following a job', () => {
       jobId: 'job-1',
       offset: 300,
       attempt: 1,
+      silentMs: 0,
       progress: { phase: 'trials', done: 2, total: 8, unit: 'trials', note: '' },
     });
   });
 
   test('a retry goes on at the offset its predecessor reached', async () => {
-    const heartbeatDetails: FollowDetails = { jobId: 'job-1', offset: 240, attempt: 1, progress: null };
+    const heartbeatDetails: FollowDetails = { jobId: 'job-1', offset: 240, attempt: 1, silentMs: 0, progress: null };
     const world = jobWorld([[DONE]], { heartbeatDetails, attempt: 2 });
     await follow(world);
     expect(followCommands(world)).toEqual([expect.stringContaining('follow --job job-1 --from 240 ')]);
@@ -98,7 +100,7 @@ describe('following a job', () => {
   });
 
   test.each([
-    ['of another job', { jobId: 'job-0', offset: 240, attempt: 1, progress: null }],
+    ['of another job', { jobId: 'job-0', offset: 240, attempt: 1, silentMs: 0, progress: null }],
     ['of another shape', { waitingFor: [] }],
     ['that are missing', undefined],
   ])('details %s start from the beginning', async (_what, heartbeatDetails) => {
@@ -127,6 +129,52 @@ describe('following a job', () => {
     const silent = [new SshError('silent', 'connection')];
     const world = jobWorld([silent, silent, silent], { settings: { reconnectLimitMs: 0 } });
     expect(await rejection(follow(world))).toMatchObject({ type: 'SshUnreachable', nonRetryable: false });
+  });
+
+  describe('a host that is dead while the provider says it is running', () => {
+    const silence = new SshError('timed out', 'connection');
+    const after = (silentMs: number): ActivityWorldOptions => ({
+      heartbeatDetails: { jobId: 'job-1', offset: 240, attempt: 4, silentMs, progress: null } satisfies FollowDetails,
+      attempt: 5,
+      settings: { silentLimitMs: 600_000, reconnectLimitMs: 0 },
+    });
+    const lastSilence = (world: ActivityWorld) => (world.heartbeats.at(-1) as FollowDetails).silentMs;
+
+    test('counts as gone once it has been silent for too long over all attempts', async () => {
+      await expect(follow(jobWorld([[silence]], after(600_000)))).resolves.toEqual({
+        kind: 'podGone',
+        reason: 'pod pod-1 has not answered over SSH for 10m although RunPod says it is RUNNING (timed out)',
+      });
+    });
+
+    test('an attempt that gives up hands on how long it was silent', async () => {
+      const first = jobWorld([[() => pause(20), silence]], after(300_000));
+      expect(await rejection(follow(first))).toMatchObject({ type: 'SshUnreachable', nonRetryable: false });
+      expect(lastSilence(first)).toBeGreaterThanOrEqual(300_015);
+      expect(lastSilence(first)).toBeLessThan(310_000);
+    });
+
+    test('contact ends the silence', async () => {
+      const world = jobWorld([[beat(), DONE]], after(599_999));
+      await expect(follow(world)).resolves.toMatchObject({ kind: 'succeeded' });
+      expect(lastSilence(world)).toBe(0);
+    });
+
+    test('while the provider does not answer either, it is our own network: tried on, and not counted', async () => {
+      const world = jobWorld([[() => pause(20), silence]], after(700_000));
+      world.pods.onGetPod = () => {
+        throw runPodError('unavailable', 'Network');
+      };
+      expect(await rejection(follow(world))).toMatchObject({ type: 'SshUnreachable', nonRetryable: false });
+      expect(lastSilence(world)).toBe(700_000);
+    });
+
+    test('details of an older worker, which counted no silence, start at none', async () => {
+      const heartbeatDetails = { jobId: 'job-1', offset: 240, attempt: 1, progress: null };
+      const world = jobWorld([[DONE]], { heartbeatDetails, attempt: 2 });
+      await follow(world);
+      expect(world.heartbeats[0]).toMatchObject({ offset: 240, silentMs: 0 });
+    });
   });
 
   test.each<[string, (world: ActivityWorld) => void, string]>([
@@ -318,11 +366,24 @@ describe('checkpoints while an ablation grows', () => {
   test('what was saved is put onto a new pod; where nothing was saved nothing is', async () => {
     const world = jobWorld([]);
     const input = { run: RUN, pod: READY, stage: 'ablate' as const };
-    await expect(world.run('restoreCheckpoint', input)).resolves.toEqual({ restored: false });
+    const restore = { ...input, given: null };
+    await expect(world.run('restoreCheckpoint', restore)).resolves.toEqual({ restored: false });
     const { bytes } = await world.run('saveCheckpoint', input);
     expect(bytes).toBe(world.ssh.archive.length);
-    await expect(world.run('restoreCheckpoint', input)).resolves.toEqual({ restored: true });
+    await expect(world.run('restoreCheckpoint', restore)).resolves.toEqual({ restored: true });
     expect(world.ssh.commands.at(-1)?.stdin).toBe('adapter');
+  });
+
+  test('a further run takes over the very checkpoint that it was given, and no other', async () => {
+    const world = jobWorld([]);
+    const { sha256 } = await world.run('saveCheckpoint', { run: RUN, pod: READY, stage: 'ablate' });
+    const next = { run: { ...RUN, runId: 'run-2' }, pod: READY, stage: 'ablate' as const };
+    const given = { runId: RUN.runId, sha256 };
+    await expect(world.run('restoreCheckpoint', { ...next, given })).resolves.toEqual({ restored: true });
+    const other = { ...given, sha256: 'f'.repeat(64) };
+    expect(await rejection(world.run('restoreCheckpoint', { ...next, given: other }))).toMatchObject({
+      type: 'OutputMismatch',
+    });
   });
 
   test('an empty folder replaces no earlier checkpoint', async () => {
@@ -340,7 +401,9 @@ describe('checkpoints while an ablation grows', () => {
     await world.run('saveCheckpoint', input);
     const saved = world.registry.checkpoints.get('run-1');
     if (saved) world.registry.checkpoints.set('run-1', { ...saved, bytes: Buffer.from('damaged') });
-    expect(await rejection(world.run('restoreCheckpoint', input))).toMatchObject({ type: 'RegistryUnavailable' });
+    expect(await rejection(world.run('restoreCheckpoint', { ...input, given: null }))).toMatchObject({
+      type: 'RegistryUnavailable',
+    });
     expect(world.ssh.commands.map(({ stdin }) => stdin)).not.toContain('damaged');
   });
 });

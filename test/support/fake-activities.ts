@@ -14,6 +14,8 @@ export class FakeWorld {
   readonly holdings: string[] = [];
   books: Books | null = null;
   checkpointed = false;
+  /** Ids of pods that are stopped, with their volume kept. */
+  readonly stoppedPods = new Set<string>();
   /** Job ids asked to stop. */
   readonly stopped = new Set<string>();
   private counter = 0;
@@ -100,10 +102,15 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
     waitForPod: ({ lease }) => Promise.resolve({ ...lease, address: { host: '127.0.0.1', port: 22 } }),
     moveDeadline: () => Promise.resolve(),
     releasePods: ({ podNames }) => {
-      const ids = [...world.pods].filter(([, name]) => podNames.includes(name)).map(([id]) => id);
-      for (const id of ids) world.pods.delete(id);
-      return Promise.resolve({ endedIds: ids });
+      const ended = [...world.pods]
+        .filter(([, podName]) => podNames.includes(podName))
+        .map(([podId, podName]) => ({ podId, podName, ratePerHour: fromUsd(3.6) }));
+      for (const { podId } of ended) world.pods.delete(podId);
+      return Promise.resolve({ ended });
     },
+    stopPod: ({ podId }) => (world.stoppedPods.add(podId), Promise.resolve({ ratePerHour: fromUsd(0.36) })),
+    startPod: ({ podId }) => (world.stoppedPods.delete(podId), Promise.resolve({ kind: 'started' })),
+    checkGiven: () => Promise.resolve(),
     startJob: () => Promise.resolve({ state: 'started', attempt: 1 }),
     followJob: ({ stage }) => Promise.resolve({ kind: 'succeeded', result: JOB_RESULTS[stage] }),
     stopJob: ({ jobId }) => (world.stopped.add(jobId), Promise.resolve()),
@@ -111,7 +118,7 @@ export function fakeActivities(world: FakeWorld, changes: Partial<Activities> = 
       world.checkpointed = true;
       return Promise.resolve({ bytes: 10, sha256: 's' });
     },
-    restoreCheckpoint: () => Promise.resolve({ restored: world.checkpointed }),
+    restoreCheckpoint: ({ given }) => Promise.resolve({ restored: world.checkpointed || given !== null }),
     preparePublish: ({ verify }) => Promise.resolve({ branch: 'run-x', card: '', manifest: verify.manifest }),
     verifyUpload: () => Promise.resolve({ files: 9, bytes: 700_000 }),
     tagRelease: ({ release }) => Promise.resolve({ tag: release }),

@@ -307,10 +307,10 @@ test('a cancel while a create is unsettled waits for the quiet period and ends t
       if (!late) {
         late = true;
         world.createPod(podNames[0] ?? '');
-        return Promise.resolve({ endedIds: [] });
+        return Promise.resolve({ ended: [] });
       }
       world.pods.clear();
-      return Promise.resolve({ endedIds: ['pod-1'] });
+      return Promise.resolve({ ended: [{ podId: 'pod-1', podName: podNames[0] ?? '', ratePerHour: fromUsd(3.6) }] });
     },
   };
   const end = await run(changes, async (handle) => {
@@ -321,6 +321,10 @@ test('a cancel while a create is unsettled waits for the quiet period and ends t
   expect(end).toBe('CancelledFailure');
   expect(world.count('releasePods')).toBe(2);
   nothingRented();
+  // Nobody knew of it, yet somebody has paid for it: from the moment it was asked for, through the quiet period.
+  const [meter] = world.books?.meters ?? [];
+  expect(meter?.resourceId).toBe('pod-1');
+  expect(meter?.amount).toBeGreaterThanOrEqual(fromUsd(0.09));
 });
 
 /**

@@ -1,8 +1,10 @@
 import { log, sleep } from '@temporalio/workflow';
-import { createIsUncertain, failure } from './failures.ts';
+import { createIsUncertain, failure, workerWentAway } from './failures.ts';
 
 /** A provider that answers none of this many creates is out of order; each costs a quiet period. */
-const MAX_CREATES = 3;
+const MAX_UNANSWERED = 3;
+/** Creates whose worker went away, most often while it waited for capacity: that says nothing about the provider. */
+const MAX_INTERRUPTED = 20;
 
 /**
  * Creates of billed things, one at a time and each at most once. RunPod has no idempotency key: an unanswered create is
@@ -14,12 +16,18 @@ export class AtMostOnce {
 
   /** `attempt` names what it creates and how to look for it; it is asked again after a create that left nothing. */
   async make<T>(attempt: () => Promise<{ create: () => Promise<T>; settle: () => Promise<T | null> }>): Promise<T> {
-    for (let count = 1; count <= MAX_CREATES; count++) {
+    const failed = { unanswered: 0, interrupted: 0 };
+    while (failed.unanswered < MAX_UNANSWERED && failed.interrupted < MAX_INTERRUPTED) {
       const { create, settle } = await attempt();
-      const made = await this.createOrSettle(create, settle);
-      if (made !== null) return made;
+      const end = await this.createOrSettle(create, settle);
+      if (end.made !== null) return end.made;
+      failed[end.why]++;
     }
-    throw failure('ProviderUnavailable', `${MAX_CREATES} creates went unanswered and left nothing`);
+    const { unanswered, interrupted } = failed;
+    throw failure(
+      'ProviderUnavailable',
+      `${unanswered} creates went unanswered, ${interrupted} were interrupted, and none left anything`,
+    );
   }
 
   /** Ends what was made, or fails as CleanupIncomplete with the details. Run it in a non-cancellable scope. */
@@ -40,21 +48,24 @@ export class AtMostOnce {
     }
   }
 
-  private async createOrSettle<T>(create: () => Promise<T>, settle: () => Promise<T | null>): Promise<T | null> {
+  private async createOrSettle<T>(
+    create: () => Promise<T>,
+    settle: () => Promise<T | null>,
+  ): Promise<{ made: T | null; why: 'unanswered' | 'interrupted' }> {
     this.unsettled = true;
     try {
       const made = await create();
       this.unsettled = false;
-      return made;
+      return { made, why: 'unanswered' };
     } catch (error) {
       if (!createIsUncertain(error)) {
         this.unsettled = false;
         throw error;
       }
       log.warn('a create was not answered clearly; looking for what it may have made');
-      const settled = await settle();
+      const made = await settle();
       this.unsettled = false;
-      return settled;
+      return { made, why: workerWentAway(error) ? 'interrupted' : 'unanswered' };
     }
   }
 }

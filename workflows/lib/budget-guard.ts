@@ -1,10 +1,9 @@
-import { CancellationScope, condition } from '@temporalio/workflow';
+import { condition } from '@temporalio/workflow';
 import type { Spend } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
 import { burnRate, meterCost, msUntilSpent, overrunOf, spentAt, type Meter } from '../../domain/budget.ts';
 import { addUsd, subtractUsd, ZERO_USD } from '../../domain/money.ts';
-
-export type Guarded<T> = { kind: 'done'; value: T } | { kind: 'budgetReached' };
+import { raced, type Raced } from './race.ts';
 
 /**
  * The run's money: meters of what is rented, the cap, and one durable timer for the moment when cap − reserve is
@@ -94,34 +93,9 @@ export class BudgetGuard {
     };
   }
 
-  /**
-   * Runs `work` until it ends or the money says stop. At that moment `onStop` is asked to wind down what can be saved
-   * (it may let `work` finish); then `work` is cancelled and awaited. What `work` throws is thrown, unless the budget
-   * was reached first.
-   */
-  async race<T>(work: () => Promise<T>, onStop: () => Promise<void>): Promise<Guarded<T>> {
-    const scope = new CancellationScope();
-    const watcher = new CancellationScope();
-    const running = scope.run(work);
-    const settled = running.then(
-      () => 'done' as const,
-      () => 'done' as const,
-    );
-    const stop = watcher.run(() => this.untilReached());
-    stop.catch(() => undefined);
-    try {
-      const first = await Promise.race([settled, stop.then(() => 'budget' as const)]);
-      if (first === 'done') return { kind: 'done', value: await running };
-      await onStop();
-      scope.cancel();
-      // Work that came to its end all the same is done: what it made must not be made again, or be forgotten.
-      return await running.then(
-        (value): Guarded<T> => ({ kind: 'done', value }),
-        (): Guarded<T> => ({ kind: 'budgetReached' }),
-      );
-    } finally {
-      watcher.cancel();
-    }
+  /** Runs `work` until it ends or the money says stop; see {@link raced}. */
+  race<T>(work: () => Promise<T>, onStop: () => Promise<void>): Promise<Raced<T>> {
+    return raced(work, () => this.untilReached(), onStop);
   }
 
   private state(): { cap: MicroUsd; meters: readonly Meter[] } {

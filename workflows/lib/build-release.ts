@@ -1,5 +1,6 @@
 import { CancellationScope, condition, log, sleep } from '@temporalio/workflow';
 import type { Json } from '../../contract/json.ts';
+import type { PodJobStage } from '../../contract/stage-names.ts';
 import type {
   AblateOutput,
   PublishOutput,
@@ -8,71 +9,116 @@ import type {
   StageOutputs,
   VerifyOutput,
 } from '../../contract/stages.ts';
+import { toMs } from '../../domain/duration.ts';
 import { preparePublish, restoreCheckpoint, saveCheckpoint, tagRelease, verifyUpload } from '../activity-proxies.ts';
 import { hasType } from './failures.ts';
+import { whileBusy } from './idle.ts';
 import type { Run } from './run.ts';
 import { runJob } from './run-job.ts';
-import { withPod } from './with-pod.ts';
+import { withPod, type HeldPod } from './with-pod.ts';
 
 /** A run does not chase pods for ever: after this many were lost it fails. */
 const MAX_LOST_PODS = 3;
 
 /**
- * Everything that needs a pod, from the base model to a published release. A lost pod or an extended budget continues on
- * a new one without repeating the ablation: journal and adapter come back from the checkpoint.
+ * Everything that needs a pod, from the base model to a published release. A lost pod, an extended budget or a person's
+ * word continues on a new one without repeating the ablation: journal and adapter come back from the checkpoint.
  */
 export async function buildRelease(run: Run): Promise<void> {
   for (let lostPods = 0; ;) {
+    run.onPod.clear();
     try {
       const end = await withPod(
         run,
-        (pod) => podStages(run, pod),
+        (pod) => attendedOnPod(run, pod, () => podStages(run, pod.ready)),
         (pod) => windDown(run, pod),
       );
       if (end.kind === 'done') return;
     } catch (error) {
-      if (!hasType(error, 'PodGone', 'PodNotReady') || ++lostPods >= MAX_LOST_PODS || run.budget.reached()) throw error;
-      log.warn('the pod is gone; continuing on another', { lostPods });
-      continue;
+      const lost = hasType(error, 'PodGone', 'PodNotReady');
+      if (lost && ++lostPods < MAX_LOST_PODS && !run.budget.reached()) {
+        log.warn('the pod is gone; continuing on another', { lostPods });
+        continue;
+      }
+      if (!lost && run.attention.pending() && (await run.attention.answered())) continue;
+      throw error;
     }
+    const waiting = run.attention.pending();
+    // A pod that was kept for a person is given back when the money says so; nobody has to extend a failed run.
+    if (waiting) throw waiting.error;
     await run.extensionOrEnd();
     run.windingDown = false;
   }
 }
 
+/**
+ * Keeps the pod for a person when a stage fails, parked as the spec says: until `idleStopAfter` as it is, then held,
+ * stopped or given back. `continueRun` goes on with what lies on it.
+ */
+async function attendedOnPod(run: Run, pod: HeldPod, stages: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      await whileBusy(run, stages);
+      return;
+    } catch (error) {
+      if (!run.attention.raise(error)) throw error;
+      const { park, idleStopAfter } = run.requirePlan().spec.budget;
+      if (await run.attention.answered(toMs(idleStopAfter))) continue;
+      if (park === 'terminate') throw error;
+      if (park === 'stop') await pod.stop();
+      if (!(await run.attention.answered())) throw error;
+      if (park === 'hold') continue;
+      await pod.start();
+      // Only the volume has survived: what prepare set up beside it is made again.
+      run.onPod.delete('prepare');
+    }
+  }
+}
+
+/** Each stage that is wanted and whose files are not on this pod already. */
 async function podStages(run: Run, pod: ReadyPod): Promise<void> {
-  const { spec } = run.requirePlan();
-  await run.stage(
+  await onPod(
+    run,
     'prepare',
     () => prepare(run, pod),
     ({ totalBytes }) => `${(totalBytes / 1e9).toFixed(3)} GB`,
   );
-  if (spec.ablate) await ablate(run, pod);
-  else run.board.skip('ablate', 'not asked for');
-  await run.stage(
+  if (run.wants('ablate')) await ablate(run, pod);
+  await onPod(
+    run,
     'merge',
     () => merge(run, pod),
     ({ changedTensors }) => `${changedTensors} tensors changed`,
   );
-  const quantized = await run.stage(
+  await onPod(
+    run,
     'quantize',
     () => quantize(run, pod),
     ({ format }) => format,
   );
-  const verified = await run.stage(
+  await onPod(
+    run,
     'verify',
     () => verify(run, pod),
     ({ kl }) => (kl === null ? '' : `KL ${kl.toPrecision(3)}`),
   );
-  if (!spec.publish) {
-    run.board.skip('publish', 'not asked for');
-    return;
-  }
-  await run.stage(
+  await onPod(
+    run,
     'publish',
-    () => publish(run, pod, quantized, verified),
+    () => publish(run, pod),
     ({ commit }) => commit.slice(0, 12),
   );
+}
+
+async function onPod<S extends PodJobStage>(
+  run: Run,
+  stage: S,
+  work: () => Promise<StageOutputs[S]>,
+  note: (output: StageOutputs[S]) => string,
+): Promise<void> {
+  if (run.onPod.has(stage) || !run.wants(stage)) return;
+  await run.stage(stage, work, note);
+  run.onPod.add(stage);
 }
 
 const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
@@ -85,10 +131,13 @@ const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
 
 /** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
 async function ablate(run: Run, pod: ReadyPod): Promise<void> {
-  // A first pod has nothing to continue from.
-  const { restored } =
-    run.podAttempts > 1 ? await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate' }) : { restored: false };
-  if (restored && run.outputs.ablate) return;
+  const { checkpoint } = run.given;
+  if (run.onPod.has('ablate')) return;
+  // A first pod has nothing of its own to continue from.
+  if (run.podAttempts > 1 || checkpoint) {
+    const { restored } = await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate', given: checkpoint ?? null });
+    if (restored && run.outputs.ablate) return;
+  }
   const { trials, seed, maxKl, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
   const params = { trials, seed, maxKl, prompts, minTrialSeconds } as unknown as Json;
   await run.stage(
@@ -96,6 +145,7 @@ async function ablate(run: Run, pod: ReadyPod): Promise<void> {
     () => runJob(run, pod, { stage: 'ablate', params, needsHubToken: 'none' }),
     ({ chosen, trialsCompleted }) => `trial ${chosen.index} of ${trialsCompleted}, KL ${chosen.kl.toPrecision(3)}`,
   );
+  run.onPod.add('ablate');
   // The adapter leaves the pod at once: from here on no lost pod repeats the ablation.
   await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
 }
@@ -103,7 +153,10 @@ async function ablate(run: Run, pod: ReadyPod): Promise<void> {
 const merge = (run: Run, pod: ReadyPod): Promise<StageOutputs['merge']> =>
   runJob(run, pod, {
     stage: 'merge',
-    params: { ablated: run.requirePlan().spec.ablate !== undefined },
+    params: {
+      ablated: run.requirePlan().spec.ablate !== undefined,
+      adapterDigest: run.outputs.ablate?.adapterDigest ?? null,
+    },
     needsHubToken: 'none',
   });
 
@@ -118,13 +171,10 @@ const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
 };
 
 /** Release branch, check from outside, `main`, check again, tag: `main` never holds what was not verified. */
-async function publish(
-  run: Run,
-  pod: ReadyPod,
-  quantized: QuantizeOutput,
-  verified: VerifyOutput,
-): Promise<PublishOutput> {
+async function publish(run: Run, pod: ReadyPod): Promise<PublishOutput> {
   const plan = run.requirePlan();
+  const quantized = run.output('quantize');
+  const verified = run.output('verify');
   const repo = plan.spec.publish?.repo ?? '';
   const facts = { ablate: run.outputs.ablate ?? null, quantize: quantized } satisfies {
     ablate: AblateOutput | null;

@@ -46,6 +46,10 @@ export const createIsUncertain = (error: unknown): boolean =>
   !(error instanceof ActivityFailure && error.cause instanceof CancelledFailure) &&
   !isCancellation(error);
 
+/** An activity that ended because its worker fell silent, not because of what it did. */
+export const workerWentAway = (error: unknown): boolean =>
+  error instanceof ActivityFailure && error.cause instanceof TimeoutFailure && error.cause.timeoutType === 'HEARTBEAT';
+
 /** Unwraps an activity or child failure to the ApplicationFailure people should see as the run's end. */
 export function toRunFailure(error: unknown): unknown {
   if ((error instanceof ActivityFailure || error instanceof ChildWorkflowFailure) && !isCancellation(error)) {

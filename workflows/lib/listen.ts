@@ -1,10 +1,12 @@
 import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } from '@temporalio/workflow';
-import { STAGES } from '../../contract/stage-names.ts';
-import type { StageReport } from '../../contract/stages.ts';
+import { STAGES, type Stage } from '../../contract/stage-names.ts';
+import type { Plan, StageReport } from '../../contract/stages.ts';
 import { fromUsd, toUsd } from '../../domain/money.ts';
-import { cancelOwnRun } from '../activity-proxies.ts';
+import { changeFaults, withChanges, type SpecChanges } from '../../domain/spec-changes.ts';
+import { cancelOwnRun, planRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
 import { DESCRIPTIONS, type ApprovalStage } from '../messages.ts';
+import { toRunFailure } from './failures.ts';
 import type { Run } from './run.ts';
 
 /** Registers every message of a run, each with the description that makes it a form in the Web UI. */
@@ -46,6 +48,12 @@ export function listen(run: Run): void {
       requireApprovalStage(run, stage);
     },
   });
+  setHandler(messages.continueRunUpdate, (changes?: SpecChanges) => continueRun(run, changes ?? {}), {
+    ...describe('continueRun'),
+    validator: (changes?: SpecChanges) => {
+      requireContinuable(run, changes ?? {});
+    },
+  });
 }
 
 /** Anybody may send a signal; one that makes a handler throw would stall the run for ever. */
@@ -74,6 +82,40 @@ function approve(run: Run, stage: ApprovalStage, by: string, note: string): { ap
   log.info('approved', { stage, by, note });
   run.approved.add(stage);
   return { approved: stage };
+}
+
+/** A plan that is refused leaves the run waiting: nothing has been changed by then. */
+async function continueRun(run: Run, changes: SpecChanges): Promise<{ stage: Stage; changed: string[] }> {
+  const changed = Object.keys(changes);
+  if (changed.length > 0) run.adoptPlan(await planAgain(run, changes));
+  log.info('continued', { changed });
+  run.jobSeries++;
+  run.attention.answer();
+  return { stage: run.board.current(), changed };
+}
+
+/** The same release of the same base, with another spec. */
+async function planAgain(run: Run, changes: SpecChanges): Promise<Plan> {
+  const { spec, base } = run.requirePlan();
+  const { workflowId, runId, runStartTime } = workflowInfo();
+  const same = { 'base.revision': base.commit, 'budget.capUsd': toUsd(run.budget.currentCap()) };
+  try {
+    const changed = withChanges(withChanges(spec, changes), same);
+    return await planRun({ spec: changed, workflowId, runId, startedAtMs: runStartTime.getTime() });
+  } catch (error) {
+    throw toRunFailure(error);
+  }
+}
+
+function requireContinuable(run: Run, changes: SpecChanges): void {
+  const refuse = (message: string): never => {
+    throw ApplicationFailure.nonRetryable(message, 'InvalidInput');
+  };
+  if (!run.attention.pending()) refuse('no failure of this run waits for a person; see budget.onFailure.keep');
+  if (typeof changes !== 'object' || Array.isArray(changes)) refuse('changes are an object of spec path to value');
+  const faults = changeFaults(changes);
+  if ('budget.capUsd' in changes) faults.push('budget.capUsd is raised by extendBudget');
+  if (faults.length > 0) refuse(faults.join('; '));
 }
 
 function requirePositiveUsd(usd: number): void {

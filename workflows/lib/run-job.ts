@@ -25,7 +25,8 @@ const MAX_STARTS = 3;
 export async function runJob<S extends PodJobStage>(run: Run, pod: ReadyPod, job: Job<S>): Promise<JobResults[S]> {
   if (run.windingDown) throw failure('JobStopped', `${job.stage} was not started: the budget stop is under way`);
   const { settings, spec, release } = run.requirePlan();
-  const jobId = [release, job.stage, job.suffix].filter(Boolean).join('-');
+  const series = run.jobSeries > 0 ? `again${run.jobSeries}` : undefined;
+  const jobId = [release, job.stage, job.suffix, series].filter(Boolean).join('-');
   const ref = { run: run.ref, pod, jobId, stage: job.stage };
   const stop = (): Promise<void> =>
     CancellationScope.nonCancellable(() => stopJob({ ...ref, graceMs: settings.checkpointLimitMs }));

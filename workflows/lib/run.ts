@@ -11,19 +11,30 @@ import type { Books, MeterEntry, RunRef } from '../../contract/activities.ts';
 import type { Json } from '../../contract/json.ts';
 import type { SearchAttributeName } from '../../contract/names.ts';
 import { SEARCH_ATTRIBUTES } from '../../contract/names.ts';
-import type { PodJobStage } from '../../contract/stage-names.ts';
-import type { GivenOutputs, Plan, Progress, Spend, StageOutputs, StageReport } from '../../contract/stages.ts';
+import { STAGES, type PodJobStage, type Stage } from '../../contract/stage-names.ts';
+import type {
+  DurableStage,
+  GivenOutputs,
+  Plan,
+  Progress,
+  Spend,
+  StageOutputs,
+  StageReport,
+} from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
 import type { Meter } from '../../domain/budget.ts';
 import { toMs } from '../../domain/duration.ts';
 import { formatUsd, toUsd, ZERO_USD } from '../../domain/money.ts';
-import { keepBooks } from '../activity-proxies.ts';
+import { firstAffected } from '../../domain/spec-changes.ts';
+import { whyNotWanted } from '../../domain/stages-wanted.ts';
+import { checkGiven, keepBooks } from '../activity-proxies.ts';
 import type { ApprovalStage } from '../messages.ts';
+import { Attention } from './attention.ts';
 import { BudgetGuard } from './budget-guard.ts';
 import { currentDetails } from './current-details.ts';
 import { failure } from './failures.ts';
 import { listen } from './listen.ts';
-import { PodDeadline } from './pod-deadline.ts';
+import { HardDeadline } from './hard-deadline.ts';
 import { StageBoard } from './stage-board.ts';
 
 /** What may be done about a job that is being followed, from outside the stage that follows it. */
@@ -33,18 +44,31 @@ export interface ActiveJob {
   stop: () => Promise<void>;
 }
 
+export interface RunOptions {
+  title: string;
+  cap: MicroUsd;
+  warnAt: number;
+  given: GivenOutputs;
+  until: Stage | undefined;
+}
+
 /** One run: its plan, stages, money and messages. Stages read it top to bottom; nothing here knows what a stage does. */
 export class Run {
   readonly outputs: Partial<StageOutputs> = {};
   readonly given: GivenOutputs;
   readonly budget: BudgetGuard;
   readonly board: StageBoard;
-  readonly deadline = new PodDeadline(this);
+  readonly deadline = new HardDeadline(this);
+  readonly attention = new Attention(this);
+  /** Stages whose files lie on the pod that is held now. */
+  readonly onPod = new Set<Stage>();
   activeJob: ActiveJob | null = null;
   /** True from the budget's moment on: no further job is started on this pod. */
   windingDown = false;
   /** Pods of this run so far, so that every create has a name of its own. */
   podAttempts = 0;
+  /** How often jobs were begun anew on one pod, so that each job has an id of its own: an id runs once. */
+  jobSeries = 0;
 
   plan: Plan | null = null;
   /** Money as of the last edge or message; clients extrapolate from it. */
@@ -63,9 +87,12 @@ export class Run {
   private end: Books['end'] = null;
   private readonly title: string;
 
-  constructor(title: string, cap: MicroUsd, warnAt: number, given: GivenOutputs) {
+  private readonly until: Stage | undefined;
+
+  constructor({ title, cap, warnAt, given, until }: RunOptions) {
     this.title = title;
     this.given = given;
+    this.until = until;
     this.budget = new BudgetGuard(cap, warnAt, () => {
       log.warn('the budget is nearly spent', { spent: this.budget.spent(), cap: this.budget.currentCap() });
       this.show();
@@ -96,7 +123,7 @@ export class Run {
     this.setAttributes({ ModelName: plan.spec.name, BudgetUsd: toUsd(this.budget.currentCap()) });
   }
 
-  /** Runs a stage, or takes its output from what the run was given. */
+  /** Runs a stage and keeps its output. */
   async stage<S extends keyof StageOutputs>(
     stage: S,
     work: () => Promise<StageOutputs[S]>,
@@ -107,13 +134,49 @@ export class Run {
     return output;
   }
 
-  /** The given output of a stage, marking it as skipped; undefined when the stage has to run. */
-  take<S extends keyof GivenOutputs & keyof StageOutputs>(stage: S): StageOutputs[S] | undefined {
-    const output = this.given[stage] as StageOutputs[S] | undefined;
-    if (output !== undefined && this.outputs[stage] === undefined) {
-      this.outputs[stage] = output;
+  /** Whether a stage has to run; says on the board why not. A stage whose output is there already is not wanted. */
+  wants(stage: Stage): boolean {
+    const reason = whyNotWanted(this.requirePlan().spec, this.until, stage);
+    if (reason !== null) this.board.skip(stage, reason);
+    return reason === null;
+  }
+
+  /** Says of every stage that never ran why it did not. */
+  skipRest(): void {
+    for (const { stage, state } of this.board.list()) {
+      if (state === 'pending' && this.wants(stage)) this.board.skip(stage, 'not needed');
+    }
+  }
+
+  /** Takes over what the run was given, once it is known to be what its digests say. */
+  async takeGiven(): Promise<void> {
+    const { given } = this;
+    const stages = GIVEN_STAGES.filter((stage) => given[stage] !== undefined);
+    if (stages.length === 0 && !given.checkpoint) return;
+    await checkGiven({ plan: this.requirePlan(), given });
+    for (const stage of stages) {
+      Object.assign(this.outputs, { [stage]: given[stage] });
       this.board.skip(stage, 'output given');
     }
+  }
+
+  /** Goes on with a changed plan of the same run: what the change affects is made again. */
+  adoptPlan(plan: Plan): void {
+    const affected = firstAffected(this.requirePlan().spec, plan.spec);
+    this.plan = plan;
+    if (affected === null) return;
+    const stale = STAGES.slice(STAGES.indexOf(affected));
+    for (const stage of stale) {
+      this.onPod.delete(stage);
+      Reflect.deleteProperty(this.outputs, stage);
+    }
+  }
+
+  /** The output of a stage that an earlier one has to have made. */
+  output<S extends keyof StageOutputs>(stage: S): StageOutputs[S] {
+    const output = this.outputs[stage];
+    if (output === undefined)
+      throw failure('InvalidSpec', `the output of ${stage} is needed, which this run did not make`);
     return output;
   }
 
@@ -217,7 +280,8 @@ export class Run {
     };
   }
 
-  private async waitForPerson(what: string, done: () => boolean, limitMs?: number): Promise<boolean> {
+  /** Waits until `done`, at most for `limitMs`, and says meanwhile what for; false when the time is over. */
+  async waitForPerson(what: string, done: () => boolean, limitMs?: number): Promise<boolean> {
     this.waitingFor = what;
     this.show();
     try {
@@ -251,6 +315,8 @@ export class Run {
     if (pairs.length > 0) upsertSearchAttributes(pairs);
   }
 }
+
+const GIVEN_STAGES = ['ablate', 'verify', 'publish'] as const satisfies readonly DurableStage[];
 
 function toMeterEntry({ id, ...meter }: Meter & { amount: MicroUsd }): MeterEntry {
   const [resource, ...rest] = id.split('/');

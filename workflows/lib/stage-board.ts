@@ -24,6 +24,13 @@ export class StageBoard {
     return [...this.reports.values()].map((report) => ({ ...report }));
   }
 
+  /** The stage that runs now, or else the last one that ended. */
+  current(): Stage {
+    const stages = this.list();
+    const running = stages.find(({ state }) => state === 'running');
+    return (running ?? this.ended().at(-1) ?? { stage: 'plan' as const }).stage;
+  }
+
   /** Stages that are over, in order. */
   ended(): StageReport[] {
     return this.list().filter(({ state }) => !['pending', 'waiting', 'running'].includes(state));

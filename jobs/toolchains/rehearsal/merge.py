@@ -12,7 +12,8 @@ import numpy as np
 from anneal_job import atomic
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
-from artifacts.hashing import list_files, sha256_of
+from artifacts.hashing import digest_file, list_files, sha256_of
+from artifacts.manifest import digest_of
 from toolchains.rehearsal import checkpoint
 from toolchains.rehearsal.number_formats import STORAGE_DTYPES, Float32, from_float32, to_float32
 from toolchains.rehearsal.safetensors_io import read_header, read_tensors
@@ -24,7 +25,7 @@ def run(context: JobContext) -> dict[str, Any]:
     """Writes work/merged: `W + (alpha / r) * B @ A` in float32, cast back, for every matrix the adapter names.
 
     Param `ablated`: true demands an adapter, false ignores one, absent takes one if there is one; without, the result
-    equals the base. Everything else is copied byte for byte. Memory: one matrix. Resumable
+    equals the base. Param `adapterDigest`: what ablate recorded; another adapter is refused (`AdapterMismatch`). Everything else is copied byte for byte. Memory: one matrix. Resumable
     per shard; a merge made from other inputs is removed first, so the same inputs always give the same bytes.
     """
     paths = context.paths
@@ -32,6 +33,13 @@ def run(context: JobContext) -> dict[str, Any]:
     wanted = context.param("ablated", bool, there)
     if wanted and not there:
         raise JobFailure("AdapterMissing", "there is no adapter to merge", "Run ablate first, or restore its checkpoint.")
+    expected = context.param("adapterDigest", str, "")
+    if wanted and expected and (found := adapter_digest(paths.adapter)) != expected:
+        raise JobFailure(
+            "AdapterMismatch",
+            f"the adapter has digest {found[:12]}, and ablate recorded {expected[:12]}",
+            "Ablate again: anneal run resume <name> --from ablate.",
+        )
     deltas = read_adapter(paths.adapter) if wanted else {}
     headers = checkpoint.check(paths.base)
     known = {name for header in headers.values() for name in header.tensors}
@@ -70,6 +78,11 @@ def run(context: JobContext) -> dict[str, Any]:
         "changedTensors": sorted(changed),
         "totalBytes": sum((paths.merged / path).stat().st_size for path in list_files(paths.merged)),
     }
+
+
+def adapter_digest(folder: Path) -> str:
+    """The digest that ablate's result names its adapter by."""
+    return digest_of(digest_file(folder, name) for name in list_files(folder))
 
 
 def read_adapter(folder: Path) -> dict[str, tuple[Float32, Float32]]:

@@ -10,10 +10,16 @@ const LONGEST_MS = toMs('7d');
 /** A pod that cannot be reached for this long keeps its former deadline, which is never later. */
 const MOVE_LIMIT = '5m';
 
-/** When the run's pod must be gone whatever happens: the moment at which the cap is exhausted. */
-export class PodDeadline {
+/** What the run holds: its names in the books, and the pod that can be told, if one runs. */
+interface Held {
+  names: string[];
+  pod: ReadyPod | null;
+}
+
+/** When what the run rents must be gone whatever happens: the moment at which the cap is exhausted. */
+export class HardDeadline {
   private readonly run: Run;
-  private pod: ReadyPod | null = null;
+  private held: Held | null = null;
   private moving: Promise<void> = Promise.resolve();
 
   constructor(run: Run) {
@@ -25,9 +31,9 @@ export class PodDeadline {
     return Math.min(this.run.budget.exhaustedAtMs(moreRatePerHour), Date.now() + LONGEST_MS);
   }
 
-  /** The pod that can be told, and nobody's once it is given back. */
-  hold(pod: ReadyPod | null): void {
-    this.pod = pod;
+  /** What moves with the cap from now on; null once it is given back. */
+  hold(held: Held | null): void {
+    this.held = held;
   }
 
   /**
@@ -35,19 +41,19 @@ export class PodDeadline {
    * logged: the workflow's own timer is the first belt.
    */
   moveSoon(): void {
-    if (!this.pod) return;
+    if (!this.held) return;
     this.moving = this.moving.then(() => this.move());
   }
 
   private async move(): Promise<void> {
-    const { pod, run } = this;
-    if (!pod) return;
-    const input = { run: run.ref, pod, hardDeadlineMs: this.atMs() };
+    const { held, run } = this;
+    if (!held) return;
+    const input = { run: run.ref, ...held, hardDeadlineMs: this.atMs() };
     const options = { scheduleToCloseTimeout: MOVE_LIMIT, summary: 'the cap has changed' } as const;
     try {
       await CancellationScope.nonCancellable(() => moveDeadline.executeWithOptions(options, [input]));
     } catch (error) {
-      log.warn('the hard deadline of a pod could not be moved', { podName: pod.podName, error: String(error) });
+      log.warn('a hard deadline could not be moved', { names: held.names, error: String(error) });
     }
   }
 }

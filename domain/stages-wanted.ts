@@ -1,0 +1,28 @@
+import type { PipelineSpec } from '../contract/spec.ts';
+import { STAGES, type Stage } from '../contract/stage-names.ts';
+
+const SERVING: readonly Stage[] = ['deploy', 'warmup', 'smoke', 'register'];
+/** Deploy, warm-up and smoke test are one deployment: an endpoint between them is neither live nor gone. */
+const INSIDE_DEPLOYMENT: readonly Stage[] = ['deploy', 'warmup'];
+
+/** Why a stage is not run, in words for the report; null when it is wanted. */
+export function whyNotWanted(spec: PipelineSpec, until: Stage | undefined, stage: Stage): string | null {
+  if (until !== undefined && STAGES.indexOf(stage) > STAGES.indexOf(until)) return `after --until ${until}`;
+  if (stage === 'ablate' && !spec.ablate) return NOT_ASKED;
+  if (stage === 'publish' && !spec.publish) return NOT_ASKED;
+  if (SERVING.includes(stage) && !spec.serve) return NOT_ASKED;
+  if (stage === 'register' && !spec.register.enabled) return NOT_ASKED;
+  return null;
+}
+
+const NOT_ASKED = 'not asked for';
+
+/** What is wrong with a last stage that somebody asked for; null when a run can end there. */
+export function untilFault(spec: PipelineSpec, until: unknown): string | null {
+  const stage = STAGES.find((known) => known === until);
+  if (stage === undefined) return `until: "${String(until)}" is not a stage; stages are ${STAGES.join(', ')}`;
+  if (INSIDE_DEPLOYMENT.includes(stage)) {
+    return `until: ${stage} is inside a deployment, which is whole or undone; use smoke`;
+  }
+  return whyNotWanted(spec, undefined, stage) === null ? null : `until: the spec does not ask for ${stage}`;
+}
