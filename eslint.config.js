@@ -36,7 +36,9 @@ const ROOMS = {
     'simulators',
     'local',
     'test',
+    'bench',
   ],
+  bench: ['contract', 'domain', 'activities', 'workers', 'client', 'simulators', 'local', 'test', 'bench'],
 };
 ROOMS.ports = ['contract', 'domain', 'ports'];
 ROOMS['services-errors'] = ['contract', 'domain'];
@@ -61,6 +63,7 @@ const elements = [
     'simulators',
     'local',
     'test',
+    'bench',
   ].map((room) => ({ type: room, mode: 'full', pattern: `${room}/**/*` })),
 ];
 
@@ -107,7 +110,15 @@ export default tseslint.config(
     },
   },
   {
-    files: ['workers/main.ts', 'cli/main.ts', 'client/start-pipeline.ts', 'local/**', 'test/**', 'simulators/**'],
+    files: [
+      'workers/main.ts',
+      'cli/main.ts',
+      'client/start-pipeline.ts',
+      'local/**',
+      'test/**',
+      'simulators/**',
+      'bench/**',
+    ],
     rules: { 'no-restricted-properties': 'off' },
   },
   {
