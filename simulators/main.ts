@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { createFaults } from './faults.ts';
 import { seedModel, startHubSimulator } from './hub/index.ts';
 import { startRunPodSimulator } from './runpod/index.ts';
+import { DEFAULT_RELEASE_POLICY } from './runpod/serverless/releases.ts';
 
 /**
  * Process entry: both simulators from one JSON configuration, read from the file named as first argument or from
@@ -36,6 +37,14 @@ const configSchema = z.strictObject({
   balanceUsd: z.number().default(50),
   /** Whether a pod's own key may terminate its pod; RunPod's answer is not known. */
   podKeyMayTerminate: z.boolean().default(true),
+  /** How a rolling release goes, where there is no public proof either way. */
+  releases: z
+    .strictObject({
+      idleStale: z.enum(['serve', 'end']),
+      templateEdit: z.enum(['release', 'wait']),
+      health: z.enum(['all', 'current']),
+    })
+    .default({ ...DEFAULT_RELEASE_POLICY }),
   /** Seed of probabilistic faults. */
   faultSeed: z.number().int().default(1),
 });
@@ -65,6 +74,7 @@ async function start(): Promise<void> {
     initialBalanceUsd: config.balanceUsd,
     secrets: config.secrets,
     podKeyMayTerminate: config.podKeyMayTerminate,
+    releases: config.releases,
   });
 
   let closing = false;

@@ -6,6 +6,7 @@ import type { SimulatorContext } from './context.ts';
 import type { Bindings } from './http.ts';
 import type { PodFleet } from './pods.ts';
 import type { Autoscaler } from './serverless/autoscaler.ts';
+import type { ReleasePolicy } from './serverless/releases.ts';
 
 /** Mounts `/_sim/…`: scripting and looking inside. No key: the simulator listens on loopback only. */
 export function mountAdmin(
@@ -43,6 +44,10 @@ export function mountAdmin(
     context.store.save();
     return c.json({ usd });
   });
+  app.post('/_sim/releases', async (c) => {
+    Object.assign(context.releases, await c.req.json<Partial<ReleasePolicy>>());
+    return c.json(context.releases);
+  });
   app.post('/_sim/stock', async (c) => {
     const { gpuTypeId, cloud, pool, stock } = await c.req.json<{
       gpuTypeId?: string;
@@ -58,11 +63,14 @@ export function mountAdmin(
 
 export interface SimulatorView {
   pods: { id: string; name: string; desiredStatus: string; sshPort: number | null; processes: number[] }[];
-  endpoints: { id: string; name: string; workersMax: number }[];
+  endpoints: { id: string; name: string; version: number; workersMax: number }[];
   templates: { id: string; name: string }[];
   workers: {
     id: string;
     endpointId: string;
+    /** The endpoint's version that it runs. */
+    release: number;
+    stale: boolean;
     state: string;
     crashes: number;
     lastError: string | null;
@@ -81,12 +89,18 @@ export function describeState(context: SimulatorContext, fleet: PodFleet, scaler
       const processes = findMarked(POD_MARK, id);
       return { id, name, desiredStatus, sshPort: fleet.machine(id).sshPort, processes };
     }),
-    endpoints: Object.values(data.endpoints).map(({ id, name, workersMax }) => ({ id, name, workersMax })),
+    endpoints: Object.values(data.endpoints).map(({ id, name, version, workersMax }) => ({
+      id,
+      name,
+      version,
+      workersMax,
+    })),
     templates: Object.values(data.templates).map(({ id, name }) => ({ id, name })),
     workers: scaler.workers().map((worker) => {
-      const { id, endpointId, state, crashes, lastError } = worker;
+      const { id, endpointId, release, state, crashes, lastError } = worker;
       const processes = findMarked(POD_MARK, id);
-      return { id, endpointId, state, crashes, lastError, log: worker.log(), processes };
+      const stale = scaler.isStale(worker);
+      return { id, endpointId, release, stale, state, crashes, lastError, log: worker.log(), processes };
     }),
     ledger: {
       balanceUsd: data.balanceUsd,

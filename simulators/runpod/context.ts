@@ -5,6 +5,7 @@ import type { Faults } from '../faults.ts';
 import { GPUS, type StockWord } from './catalogue.ts';
 import type { Delays } from './delays.ts';
 import type { Ledger } from './ledger.ts';
+import type { ReleasePolicy } from './serverless/releases.ts';
 import type { StateStore } from './state.ts';
 
 /** What the parts of the simulator share. */
@@ -23,6 +24,8 @@ export interface SimulatorContext {
   jobsDir: string;
   engine: readonly (string | readonly string[])[];
   podKeyMayTerminate: boolean;
+  /** May change while the simulator runs. */
+  releases: ReleasePolicy;
   /** GraphQL base; known once the port is. */
   url: string;
 }

@@ -17,6 +17,7 @@ import { createAutoscaler } from './serverless/autoscaler.ts';
 import { mountDataPlane } from './serverless/data-plane.ts';
 import { REHEARSAL_ENGINE, type EngineTemplate } from './serverless/engine.ts';
 import { createJobBook } from './serverless/job-book.ts';
+import { DEFAULT_RELEASE_POLICY, type ReleasePolicy } from './serverless/releases.ts';
 import { openState } from './state.ts';
 import { createSecret } from './templates.ts';
 
@@ -42,6 +43,8 @@ export interface RunPodSimulatorOptions {
   secrets?: Readonly<Record<string, string>>;
   /** Whether a pod's own key may terminate its pod: no public proof either way. */
   podKeyMayTerminate?: boolean;
+  /** How a rolling release goes, where there is no public proof either way. */
+  releases?: Partial<ReleasePolicy>;
 }
 
 export interface RunPodSimulator {
@@ -85,6 +88,7 @@ export async function startRunPodSimulator(options: RunPodSimulatorOptions): Pro
     jobsDir: options.jobsDir ?? process.cwd(),
     engine: options.engine ?? REHEARSAL_ENGINE,
     podKeyMayTerminate: options.podKeyMayTerminate ?? true,
+    releases: { ...DEFAULT_RELEASE_POLICY, ...options.releases },
     url: '',
   };
   seedSecrets(context, options.secrets ?? {});

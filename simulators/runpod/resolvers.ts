@@ -16,6 +16,7 @@ export interface RequestContext {
 /** Called after a change to an endpoint so that its workers follow. */
 export interface EndpointWatcher {
   endpointChanged(id: string): void;
+  templateChanged(id: string): void;
 }
 
 type Args<T> = { input: T };
@@ -99,7 +100,12 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
         await fleet.terminate(input.podId);
         return null;
       },
-      saveTemplate: (_: unknown, { input }: Args<SaveTemplateInput>) => saveTemplate(context, input),
+      saveTemplate: (_: unknown, { input }: Args<SaveTemplateInput>) => {
+        const before = JSON.stringify(data.templates[input.id ?? '']);
+        const template = saveTemplate(context, input);
+        if (JSON.stringify(template) !== before) watcher.templateChanged(template.id);
+        return template;
+      },
       deleteTemplate: (_: unknown, { templateName }: { templateName: string }) => {
         deleteTemplate(context, templateName);
         return null;

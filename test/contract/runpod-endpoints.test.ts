@@ -239,21 +239,6 @@ describe('data plane', () => {
     expect((await world.serving.health(id)).jobs).toMatchObject({ failed: 1, retried: 3 });
   });
 
-  test('a new release replaces idle workers', async () => {
-    const { id } = await deploy();
-    await world.serving.chat(id, ask('hi'), { timeoutMs: 10_000 });
-    const before = world.simulator.state().workers.map((worker) => worker.id);
-    const next = await world.runpod.saveTemplate({
-      ...template({ OPENAI_SERVED_MODEL_NAME_OVERRIDE: 'tiny-2' }),
-      name: 'anneal-t-tiny-2',
-    });
-    await world.runpod.updateEndpoint(id, { templateId: next.id });
-    expect((await world.serving.chat(id, { ...ask('hi'), model: 'tiny-2' }, { timeoutMs: 10_000 })).text).toBe(
-      'Grüße from tiny-2',
-    );
-    expect(before).not.toContain(world.simulator.state().workers[0]?.id);
-  });
-
   test('a wrong key, an unknown endpoint and a timeout are told apart', async () => {
     const { id } = await deploy();
     const stranger = createServing({ dataPlaneUrl: world.simulator.dataPlaneUrl, apiKey: 'wrong' });

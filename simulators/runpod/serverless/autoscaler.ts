@@ -2,6 +2,7 @@ import type { SimulatorContext } from '../context.ts';
 import type { EndpointRecord, JobRecord } from '../state.ts';
 import { handleJob } from './handler.ts';
 import { type JobBook } from './job-book.ts';
+import { createReleases } from './releases.ts';
 import { startWorker, type Worker } from './worker.ts';
 
 export interface WorkerCounts {
@@ -16,8 +17,12 @@ export interface WorkerCounts {
 export interface Autoscaler {
   /** Looks at once instead of at the next tick. */
   wake(endpointId: string): void;
-  /** Settings were saved or the endpoint deleted: stale workers go, as in a rolling release. */
+  /** The endpoint was saved or deleted: a rolling release begins if its workers would be others now. */
   endpointChanged(endpointId: string): void;
+  /** The content of a template was saved: its endpoints follow, as the policy has it. */
+  templateChanged(templateId: string): void;
+  /** Of another release than its endpoint's current one: outdated, to be replaced. */
+  isStale(worker: Worker): boolean;
   /** Ends the work on a job; its record is the caller's to end. */
   abort(job: JobRecord): void;
   counts(endpointId: string): WorkerCounts;
@@ -29,20 +34,14 @@ const MAX_RETRIES = 3;
 
 export function createAutoscaler(context: SimulatorContext, book: JobBook): Autoscaler {
   const { store, timers, delays } = context;
-  const { endpoints, templates } = store.data;
+  const { endpoints } = store.data;
   let workers: Worker[] = [];
-  const releases = new Map<string, string>();
+  const releases = createReleases(store);
   const running = new Map<string, AbortController>();
   const stopping = new Set<Promise<void>>();
   let closed = false;
 
-  const releaseOf = (endpoint: EndpointRecord): string => {
-    const known = releases.get(endpoint.id);
-    if (known !== undefined) return known;
-    const release = JSON.stringify([endpoint.gpuIds, endpoint.gpuCount, templates[endpoint.templateId]]);
-    releases.set(endpoint.id, release);
-    return release;
-  };
+  const isStale = (worker: Worker): boolean => worker.release !== releases.of(worker.endpointId);
   const of = (endpointId: string): Worker[] => workers.filter((worker) => worker.endpointId === endpointId);
   const stop = (worker: Worker): void => {
     workers = workers.filter((other) => other !== worker);
@@ -51,34 +50,61 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
   };
 
   function look(endpoint: EndpointRecord): void {
-    const release = releaseOf(endpoint);
     const queued = book.of(endpoint.id, 'IN_QUEUE');
-    for (const worker of of(endpoint.id)) {
-      if (worker.release !== release && worker.running === 0) stop(worker);
-      else worker.retryStock();
-    }
-    const wanted = desiredWorkers(endpoint, queued, book.of(endpoint.id, 'IN_PROGRESS').length, of(endpoint.id).length);
-    while (of(endpoint.id).length < wanted) {
+    for (const worker of of(endpoint.id)) worker.retryStock();
+    replaceStale(endpoint.id);
+    const current = (): Worker[] => of(endpoint.id).filter((worker) => !isStale(worker));
+    const replacing = Math.min(replacements(of(endpoint.id)), endpoint.workersMax);
+    const busy = book.of(endpoint.id, 'IN_PROGRESS').length;
+    const wanted = Math.max(replacing, desiredWorkers(endpoint, queued, busy, current().length));
+    while (current().length < wanted) {
       workers.push(
-        startWorker(context, endpoint, release, () => {
+        startWorker(context, endpoint, releases.of(endpoint.id), () => {
           requeueOf(endpoint.id);
         }),
       );
     }
     for (const worker of of(endpoint.id)) {
-      const live = of(endpoint.id).length;
-      const resting = worker.running === 0;
+      if (worker.running > 0) continue;
+      const live = of(endpoint.id).filter((other) => isStale(other) === isStale(worker)).length;
       const rested = worker.state === 'ready' && Date.now() - worker.idleSince > endpoint.idleTimeout * 1000;
-      const unneeded = worker.state !== 'ready' && queued.length === 0;
-      if (resting && (live > endpoint.workersMax || (live > endpoint.workersMin && (rested || unneeded)))) stop(worker);
+      const unneeded = worker.state !== 'ready' && queued.length === 0 && live > replacing;
+      if (live > endpoint.workersMax || (live > endpoint.workersMin && (rested || unneeded))) stop(worker);
     }
     for (const job of queued) {
-      const free = of(endpoint.id).find(
-        ({ state, running: busy, concurrency }) => state === 'ready' && busy < concurrency,
+      const free = of(endpoint.id).filter(
+        ({ state, running: jobs, concurrency, draining }) => state === 'ready' && jobs < concurrency && !draining,
       );
-      if (!free) return;
-      void work(job, free, endpoint);
+      const worker = free.find((candidate) => !isStale(candidate)) ?? free[0];
+      if (!worker) return;
+      void work(job, worker, endpoint);
     }
+  }
+
+  /** Each worker of the new release that is ready relieves one stale worker, which goes after its jobs. */
+  function replaceStale(endpointId: string): void {
+    const stale = of(endpointId).filter(isStale);
+    const next = (): Worker | undefined => {
+      const serving = stale.filter(({ state, draining }) => state === 'ready' && !draining);
+      return serving.find(({ running: jobs }) => jobs === 0) ?? serving[0];
+    };
+    for (const worker of of(endpointId)) {
+      const relieved = next();
+      if (!relieved) break;
+      if (isStale(worker) || worker.state !== 'ready' || worker.relieves) continue;
+      worker.relieves = true;
+      relieved.draining = true;
+    }
+    for (const worker of stale) {
+      worker.draining ||= context.releases.idleStale === 'end' || worker.state !== 'ready';
+      if (worker.draining && worker.running === 0) stop(worker);
+    }
+  }
+
+  /** How many workers a rolling release needs: one for each stale worker, beside it and beyond the maximum. */
+  function replacements(mine: readonly Worker[]): number {
+    const waiting = mine.filter((worker) => isStale(worker) && !worker.draining).length;
+    return waiting === 0 ? 0 : waiting + mine.filter((worker) => !isStale(worker) && worker.relieves).length;
   }
 
   /** Jobs whose worker crashed are abandoned by their own fetch; nothing else to do but look again. */
@@ -130,12 +156,22 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
   return {
     wake,
     endpointChanged(endpointId) {
-      releases.delete(endpointId);
+      releases.changed(endpointId);
       wake(endpointId);
     },
+    templateChanged(templateId) {
+      if (context.releases.templateEdit === 'wait') return;
+      for (const endpoint of Object.values(endpoints)) {
+        if (endpoint.templateId !== templateId) continue;
+        endpoint.version += 1;
+        releases.changed(endpoint.id);
+        wake(endpoint.id);
+      }
+    },
+    isStale,
     abort: (job) => running.get(job.id)?.abort(),
     counts(endpointId) {
-      const mine = of(endpointId);
+      const mine = of(endpointId).filter((worker) => context.releases.health === 'all' || !isStale(worker));
       const count = (test: (worker: Worker) => boolean) => mine.filter(test).length;
       return {
         idle: count(({ state, running: busy }) => state === 'ready' && busy === 0),

@@ -13,8 +13,8 @@ export type WorkerState = 'throttled' | 'initializing' | 'ready' | 'unhealthy' |
 export interface Worker {
   readonly id: string;
   readonly endpointId: string;
-  /** What was deployed when it started; another one makes the worker stale. */
-  readonly release: string;
+  /** The endpoint's release when it started; another one makes the worker stale. */
+  readonly release: number;
   readonly concurrency: number;
   readonly servedName: string;
   state: WorkerState;
@@ -22,6 +22,10 @@ export interface Worker {
   engineUrl: string | null;
   /** Jobs it is working on. */
   running: number;
+  /** Takes no more jobs and ends when it has none. */
+  draining: boolean;
+  /** Has taken the place of a stale worker. */
+  relieves: boolean;
   idleSince: number;
   lastError: string | null;
   /** Last lines of its engine's output. */
@@ -38,7 +42,7 @@ const DEFAULT_INIT_TIMEOUT_S = 420;
 export function startWorker(
   context: SimulatorContext,
   endpoint: EndpointRecord,
-  release: string,
+  release: number,
   onCrash: () => void,
 ): Worker {
   const { store, ledger, timers, delays } = context;
@@ -62,6 +66,8 @@ export function startWorker(
     crashes: 0,
     engineUrl: null,
     running: 0,
+    draining: false,
+    relieves: false,
     idleSince: Date.now(),
     lastError: null,
     log: () => (existsSync(logFile) ? readFileSync(logFile, 'utf8').slice(-4000) : ''),
