@@ -34,6 +34,8 @@ export interface ActivitySettings {
   checkpointEveryMs: number;
   /** How long a follower tries to reconnect before it gives up the attempt. */
   reconnectLimitMs: number;
+  /** How long a pod may stay silent, over all attempts, while the provider says it is running. */
+  silentLimitMs: number;
   sweep: {
     /** How old an unheld thing must be, from the first sweep that saw it so. */
     minAgeMs: number;

@@ -43,6 +43,7 @@ const environment = z.object({
   ANNEAL_STALL_AFTER: duration('15m'),
   ANNEAL_CHECKPOINT_EVERY: duration('1m'),
   ANNEAL_RECONNECT_LIMIT: duration('2m'),
+  ANNEAL_SILENT_LIMIT: duration('10m'),
   ANNEAL_SWEEP_MIN_AGE: duration('10m'),
   ANNEAL_SWEEP_STOPPED_AFTER: duration('24h'),
   ANNEAL_WORKFLOW_BUNDLE: z.string().optional(),
@@ -112,6 +113,7 @@ function toConfig(env: z.output<typeof environment>) {
     disableXet: env.ANNEAL_DISABLE_XET === '1',
     checkpointEveryMs: env.ANNEAL_CHECKPOINT_EVERY,
     reconnectLimitMs: env.ANNEAL_RECONNECT_LIMIT,
+    silentLimitMs: env.ANNEAL_SILENT_LIMIT,
     sweep: { minAgeMs: env.ANNEAL_SWEEP_MIN_AGE, stoppedAfterMs: env.ANNEAL_SWEEP_STOPPED_AFTER },
     clocks: {
       quietPeriodMs: env.ANNEAL_QUIET_PERIOD,

@@ -33,6 +33,7 @@ export function createDependencies(config: Config): ActivityDependencies & { clo
       disableXet: config.disableXet,
       checkpointEveryMs: config.checkpointEveryMs,
       reconnectLimitMs: config.reconnectLimitMs,
+      silentLimitMs: config.silentLimitMs,
       sweep: config.sweep,
       clocks: config.clocks,
     },

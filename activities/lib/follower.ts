@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { FollowOutcome, JobRef } from '../../contract/activities.ts';
 import { progressEventSchema, type JobEvent, type SupervisorLine } from '../../contract/job-protocol.ts';
 import type { FollowDetails } from '../../contract/stages.ts';
+import { formatMs } from '../../domain/duration.ts';
 import { RunPodError } from '../../services/runpod/errors.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import type { SshTarget } from '../../services/ssh/port.ts';
@@ -33,12 +34,17 @@ export interface FollowerContext {
 
 /**
  * Follows one job over one SSH channel at a time. Every line becomes a heartbeat, so the heartbeat stops when the job's
- * beat stops. A cut channel is opened again from the last offset, for a bounded time.
+ * beat stops. A cut channel is opened again from the last offset, for a bounded time. A pod that is said to run and stays
+ * silent for longer than that, over all attempts, counts as gone; silence during which the provider cannot be asked either
+ * is our own network's and does not count.
  */
 export class Follower {
   private readonly context: FollowerContext;
   private details: FollowDetails;
   private lastContactMs = Date.now();
+  /** Up to where silence has been judged. */
+  private judgedMs = Date.now();
+  private lastFault = '';
   private lastCheckpointMs = Date.now();
   private checkpointing: Promise<void> | null = null;
 
@@ -61,6 +67,8 @@ export class Follower {
         const gone = await this.beating(() => this.podGone());
         if (gone !== undefined) return { kind: 'podGone', reason: gone };
         if (Date.now() - this.lastContactMs > this.context.deps.settings.reconnectLimitMs) {
+          // The next attempt goes on counting from here.
+          this.beat();
           throw fail('SshUnreachable', `no contact with ${this.context.target.podName} for too long`);
         }
         await this.context.wait(RECONNECT_EVERY_MS);
@@ -81,7 +89,7 @@ export class Follower {
     try {
       const options = { idleTimeoutMs: IDLE_TIMEOUT_MS, maxLineBytes: MAX_LINE_BYTES, signal };
       for await (const text of this.whileConnecting(deps.ssh.stream(target, command, options))) {
-        this.lastContactMs = Date.now();
+        this.onContact();
         const outcome = this.onLine(parseLine(text));
         if (outcome) return outcome;
       }
@@ -91,9 +99,18 @@ export class Follower {
       if (error instanceof SshError && error.kind === 'hostKey') {
         return { kind: 'podGone', reason: `another host key answers for ${target.podName}: the pod was started anew` };
       }
-      if (error instanceof SshError) return undefined;
+      if (error instanceof SshError) {
+        this.lastFault = error.message;
+        return undefined;
+      }
       throw error;
     }
+  }
+
+  private onContact(): void {
+    this.lastContactMs = this.judgedMs = Date.now();
+    this.lastFault = '';
+    if (this.details.silentMs > 0) this.details = { ...this.details, silentMs: 0 };
   }
 
   private onLine(line: SupervisorLine): FollowOutcome | undefined {
@@ -171,11 +188,23 @@ export class Follower {
       if (pod.ssh && (pod.ssh.host !== input.pod.address.host || pod.ssh.port !== input.pod.address.port)) {
         return `pod ${input.pod.podId} was restarted by the provider`;
       }
-      return undefined;
+      return this.tooSilent();
     } catch (error) {
       if (error instanceof RunPodError) return undefined;
       throw error;
+    } finally {
+      this.judgedMs = Date.now();
     }
+  }
+
+  /** Adds the silence up to now; the provider, which has just answered, says that the pod is running. */
+  private tooSilent(): string | undefined {
+    const { deps, input } = this.context;
+    const silentMs = this.details.silentMs + Date.now() - this.judgedMs;
+    this.details = { ...this.details, silentMs };
+    if (silentMs < deps.settings.silentLimitMs) return undefined;
+    const last = this.lastFault === '' ? '' : ` (${this.lastFault})`;
+    return `pod ${input.pod.podId} has not answered over SSH for ${formatMs(silentMs)} although RunPod says it is RUNNING${last}`;
   }
 
   private beat(): void {
@@ -210,12 +239,19 @@ export class Follower {
   }
 }
 
-const savedDetails = z.looseObject({ jobId: z.string(), offset: z.number().int(), attempt: z.number().int() });
+const savedDetails = z.looseObject({
+  jobId: z.string(),
+  offset: z.number().int(),
+  attempt: z.number().int(),
+  // Absent in what an older worker left behind.
+  silentMs: z.number().default(0),
+});
 
 /** An earlier attempt's details, when they speak of the same job; its progress is read again from the events. */
 function resumeDetails(saved: unknown, jobId: string): FollowDetails {
   const parsed = savedDetails.safeParse(saved);
-  if (!parsed.success || parsed.data.jobId !== jobId) return { jobId, offset: 0, attempt: 1, progress: null };
-  const { offset, attempt } = parsed.data;
-  return { jobId, offset, attempt: attempt + 1, progress: (saved as FollowDetails).progress };
+  if (!parsed.success || parsed.data.jobId !== jobId)
+    return { jobId, offset: 0, attempt: 1, silentMs: 0, progress: null };
+  const { offset, attempt, silentMs } = parsed.data;
+  return { jobId, offset, attempt: attempt + 1, silentMs, progress: (saved as FollowDetails).progress };
 }

@@ -143,7 +143,7 @@ describe('following a job', () => {
     test('counts as gone once it has been silent for too long over all attempts', async () => {
       await expect(follow(jobWorld([[silence]], after(600_000)))).resolves.toEqual({
         kind: 'podGone',
-        reason: 'pod pod-1 has not answered over SSH for 10m although RunPod says it is RUNNING (timed out)',
+        reason: 'pod pod-1 has not answered over SSH for 10m 00s although RunPod says it is RUNNING (timed out)',
       });
     });
 

@@ -631,6 +631,7 @@ export function fakePorts(settings: Partial<ActivityDependencies['settings']> = 
       disableXet: false,
       checkpointEveryMs: 0,
       reconnectLimitMs: 60_000,
+      silentLimitMs: 600_000,
       sweep: { minAgeMs: 600_000, stoppedAfterMs: 86_400_000 },
       clocks: {
         quietPeriodMs: 90_000,

@@ -41,7 +41,7 @@ const aView = (changes: Partial<RunView> = {}, progress: Partial<RunView['progre
   },
 });
 const live = (progress: FollowDetails['progress']): Partial<RunView> => ({
-  live: { jobId: 'j', offset: 0, attempt: 1, progress },
+  live: { jobId: 'j', offset: 0, attempt: 1, silentMs: 0, progress },
 });
 const lineOf = (view: RunView, stage: string, now = 70_000): string =>
   stageLines(view, now, false).find((text) => text.includes(stage)) ?? '';

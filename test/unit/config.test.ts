@@ -41,6 +41,7 @@ test('the five values without a default are enough', () => {
     disableXet: false,
     checkpointEveryMs: 60_000,
     reconnectLimitMs: 120_000,
+    silentLimitMs: 600_000,
     clocks: {
       quietPeriodMs: 90_000,
       bootDeadlineMs: 2_700_000,
