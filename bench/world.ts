@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
@@ -25,11 +25,15 @@ export async function openWorld(
   only: readonly Component[] = ['temporal', 'postgres', 'simulators'],
 ): Promise<{ world: World; client: Client }> {
   say('starting a local world');
-  const stateDir = await mkdtemp(join(tmpdir(), 'anneal-bench-'));
+  const folder = await mkdtemp(join(tmpdir(), 'anneal-bench-'));
+  // As in a checkout, so that `anneal down` finds it there should the bench be killed.
+  const stateDir = join(folder, '.anneal');
   await closing.add(async () => {
     await downWorld(stateDir);
-    await rm(stateDir, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true });
   });
+  // As root, PostgreSQL runs as another user and has to get through to its data.
+  await chmod(folder, 0o711);
   const world = await upWorld({ stateDir, ports: 'free', only, signal, report: () => undefined });
   const client = await connect(inWorld(process.env, world.env));
   await closing.add(() => client.connection.close());
