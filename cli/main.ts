@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { askServer, type AskRunState } from '../activities/lib/run-state.ts';
+import { askBoundServer, NO_WITNESS } from '../activities/lib/bound-server.ts';
 import { sweepAccount } from '../activities/lib/sweep-account.ts';
 import { makePlan } from '../activities/plan.ts';
 import { readConfig } from '../app/config.ts';
@@ -23,9 +23,9 @@ function createServices(env: Record<string, string | undefined>): Services {
   return {
     plan: (spec) => makePlan(deps, spec, Date.now()),
     registry: deps.registry,
-    sweep: ({ client, dryRun }) => {
-      const runState: AskRunState = client ? askServer(client) : () => Promise.resolve('unknown');
-      return sweepAccount(deps, { runState, nowMs: Date.now(), dryRun });
+    sweep: async ({ client, dryRun }) => {
+      const witness = client ? await askBoundServer(client, deps) : NO_WITNESS;
+      return sweepAccount(deps, { ...witness, nowMs: Date.now(), dryRun });
     },
     close: deps.close,
   };

@@ -6,6 +6,7 @@ import { pino, type Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { ConfigurationError, readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
+import { bindNamespace } from './bind-namespace.ts';
 import { buildBundle } from './build-bundle.ts';
 import { ensureSearchAttributes } from './ensure-search-attributes.ts';
 import { keepFresh } from './liveness.ts';
@@ -27,6 +28,8 @@ async function main(): Promise<void> {
     if (added.length > 0) log.info({ added }, 'search attributes registered');
     const { applied } = await deps.registry.migrate();
     if (applied.length > 0) log.info({ applied }, 'migrations applied');
+    const fault = await bindNamespace(connection, namespace ?? 'default', deps);
+    if (fault !== null) log.error(`${fault}. Until then sweeps keep every run's things to their hard deadlines`);
     const bundlePath = config.workflowBundle ?? (await buildBundle(join(process.cwd(), '.anneal', 'bundles')));
     const workers = await createWorkers({
       connection,

@@ -9,7 +9,7 @@ export interface WorkflowKey {
 
 export type AskRunState = (workflow: WorkflowKey) => Promise<RunState>;
 
-const ANSWER_WITHIN_MS = 10_000;
+export const ANSWER_WITHIN_MS = 10_000;
 const CLOSED: readonly WorkflowExecutionStatusName[] = ['COMPLETED', 'FAILED', 'CANCELLED', 'TERMINATED', 'TIMED_OUT'];
 const OPEN: readonly WorkflowExecutionStatusName[] = ['RUNNING', 'PAUSED'];
 

@@ -19,6 +19,8 @@ export type SweepDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' 
 
 export interface SweepOptions {
   runState: AskRunState;
+  /** Why no run's state is known although a server is connected; reported. */
+  fault?: string | null;
   nowMs: number;
   /** Decides and says what it would end; changes nothing anywhere, not even the sightings. */
   dryRun: boolean;
@@ -52,6 +54,8 @@ export async function sweepAccount(deps: SweepDependencies, options: SweepOption
   const at = new Date(nowMs).toISOString();
   const doomed = decisions.filter(({ kind }) => kind === 'end');
   const failures: SweepFailure[] = [...unreadable];
+  if (options.fault)
+    failures.push({ ...nothing('pod'), reason: 'every run counts as unknown, and is kept', error: options.fault });
   let ended = doomed;
   if (!dryRun) {
     await recordSightings(deps, decisions, at).catch((error: unknown) => {

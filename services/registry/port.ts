@@ -135,6 +135,10 @@ export interface RegisteredModel {
 export interface RegistryPort {
   /** Applies our own migrations (schema `anneal`) and creates the two registry tables when they are absent. */
   migrate(): Promise<{ applied: string[] }>;
+  /** Binds an installation to the Temporal namespace of this id, unless it is bound; returns the id it is bound to. */
+  bindNamespace(installation: string, namespaceId: string): Promise<{ bound: string }>;
+  /** null while nothing has been bound. */
+  boundNamespace(installation: string): Promise<string | null>;
   saveRun(run: RunRecord): Promise<void>;
   /** `spent`: final or current; `state`: the workflow's end state. */
   finishRun(runId: string, end: { state: string; spentMicroUsd: MicroUsd; endedAt: string }): Promise<void>;

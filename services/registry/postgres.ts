@@ -2,6 +2,7 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoints.ts';
 import { describeDatabase, openPool, type DatabaseOptions } from './database.ts';
 import { RegistryError } from './errors.ts';
 import * as holdings from './holdings.ts';
+import { bindNamespace, boundNamespace } from './installation.ts';
 import { appendJobLog, readJobLogs } from './job-logs.ts';
 import { saveLedger } from './ledger.ts';
 import { migrate } from './migrate.ts';
@@ -34,6 +35,8 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
   };
   return {
     migrate: () => run('Migration', async () => ({ applied: await migrate(pool) })),
+    bindNamespace: (installation, id) => run('Binding the installation', () => bindNamespace(pool, installation, id)),
+    boundNamespace: (installation) => run('Reading the binding', () => boundNamespace(pool, installation)),
     saveRun: (record) => run('Saving the run', () => saveRun(pool, record)),
     finishRun: (runId, end) => run('Saving the end of the run', () => finishRun(pool, runId, end)),
     recordStage: (event) => run('Recording the stage', () => recordStage(pool, event)),

@@ -4,6 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { createActivities } from '../../activities/index.ts';
+import { askBoundServer } from '../../activities/lib/bound-server.ts';
 import { askServer } from '../../activities/lib/run-state.ts';
 import { sweepAccount, type SweepOptions } from '../../activities/lib/sweep-account.ts';
 import type { RunState, SweepReport } from '../../contract/sweep.ts';
@@ -174,10 +175,29 @@ describe('a sweep', () => {
   });
 });
 
+test('a sweep that is connected to another server keeps what runs hold, ends what is past its deadline, and says why', async () => {
+  const world = account();
+  const held = await world.rent(NAME);
+  const late = await world.rent(`${NAME}-a2`, NOW - HOUR);
+  const witness = { runState: () => Promise.resolve('unknown' as const), fault: 'bound elsewhere' };
+  for (const hours of [0, 1, 1]) {
+    world.later(hours * HOUR);
+    const report = await world.sweep(witness);
+    expect(idsOf(report.kept)).toContain(held);
+    expect(report.failures).toMatchObject([{ id: '', error: 'bound elsewhere' }]);
+  }
+  expect(world.pods.terminations).toEqual([late]);
+});
+
 describe('asking the server', () => {
-  const client = (describe: () => Promise<unknown>): Client =>
+  const client = (
+    describe: () => Promise<unknown>,
+    namespaceId: () => Promise<string> = () => Promise.resolve('id-1'),
+  ) =>
     ({
+      options: { namespace: 'anneal' },
       workflow: { getHandle: () => ({ describe }) },
+      workflowService: { describeNamespace: async () => ({ namespaceInfo: { id: await namespaceId() } }) },
       withDeadline: (_deadline: number, call: () => Promise<unknown>) => call(),
       withAbortSignal: (_signal: AbortSignal, call: () => Promise<unknown>) => call(),
     }) as unknown as Client;
@@ -195,6 +215,51 @@ describe('asking the server', () => {
     expect(await askServer(client(() => Promise.reject(new Error('14 UNAVAILABLE'))))({ workflowId: 'w' })).toBe(
       'unknown',
     );
+  });
+
+  describe('of an installation that is bound', () => {
+    const lost = () => Promise.reject(new WorkflowNotFoundError('', 'w', 'r'));
+    const stateFor = async (world: ReturnType<typeof fakePorts>, connected: Client) => {
+      const { runState, fault } = await askBoundServer(connected, world.deps);
+      return { state: await runState({ workflowId: 'w' }), fault };
+    };
+
+    test('its own server is believed', async () => {
+      const world = fakePorts();
+      await world.registry.bindNamespace('test', 'id-1');
+      expect(await stateFor(world, client(lost))).toEqual({ state: 'closed', fault: null });
+    });
+
+    test('another server, which knows none of its runs, has none of them closed', async () => {
+      const world = fakePorts();
+      await world.registry.bindNamespace('test', 'id-0');
+      expect(await stateFor(world, client(lost))).toEqual({
+        state: 'unknown',
+        fault: expect.stringMatching(/"test".*id-0.*"anneal".*id-1.*TEMPORAL_ADDRESS.*anneal\.installation/s),
+      });
+    });
+
+    test('a server that does not say who it is knows nothing', async () => {
+      const world = fakePorts();
+      await world.registry.bindNamespace('test', 'id-1');
+      const silent = client(lost, () => Promise.reject(new Error('14 UNAVAILABLE')));
+      expect(await stateFor(world, silent)).toEqual({ state: 'unknown', fault: null });
+    });
+
+    test('while nothing is bound any server is believed, and asking binds nothing', async () => {
+      const world = fakePorts();
+      expect(await stateFor(world, client(lost))).toEqual({ state: 'closed', fault: null });
+      expect(world.registry.bindings.size).toBe(0);
+    });
+
+    test('a binding that cannot be read leaves every run unknown, and says so', async () => {
+      const world = fakePorts();
+      world.registry.down = true;
+      expect(await stateFor(world, client(lost))).toMatchObject({
+        state: 'unknown',
+        fault: expect.stringContaining('database away'),
+      });
+    });
   });
 
   test('the activity reports, and fails as the registry does when there are no books to go by', async () => {

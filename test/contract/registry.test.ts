@@ -102,6 +102,7 @@ describe('the registry on PostgreSQL', () => {
       '002-holdings.sql',
       '003-artifacts.sql',
       '004-sightings.sql',
+      '005-installation.sql',
       'public.llm_models',
       'public.inference_deployments',
     ]);
@@ -217,6 +218,15 @@ describe('the registry on PostgreSQL', () => {
     expect(await registry.sightings()).toEqual([{ resource: 'pod', id: 'p', firstSeenAt: AT, count: 2 }]);
     await registry.recordSightings({ seen: [], forgotten: [], at: '2026-03-02T00:00:00.000Z' });
     expect(await registry.sightings()).toEqual([]);
+  });
+
+  test('an installation is bound once, to one namespace, whoever comes first', async () => {
+    await registry.migrate();
+    expect(await registry.boundNamespace('prod')).toBeNull();
+    const answers = await Promise.all(['id-1', 'id-2', 'id-3'].map((id) => registry.bindNamespace('prod', id)));
+    expect(new Set(answers.map(({ bound }) => bound)).size).toBe(1);
+    expect(await registry.boundNamespace('prod')).toBe(answers[0]?.bound);
+    expect(await registry.bindNamespace('test', 'id-4')).toEqual({ bound: 'id-4' });
   });
 
   test('checkpoints of more than a megabyte come back whole, replaced as one', async () => {

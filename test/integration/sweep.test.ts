@@ -55,6 +55,15 @@ async function inAblate(name: string): Promise<{ started: StartedRun; podId: str
   return { started, podId: pod!.id };
 }
 
+/** Binds the installation to another namespace; returns the id that the worker bound it to. */
+async function rebind(namespaceId: string): Promise<string> {
+  const sql = postgres(world.env['ANNEAL_DATABASE_URL'] ?? '', { max: 1 });
+  const bound = await world.registry.boundNamespace(world.env['ANNEAL_INSTALLATION'] ?? '');
+  await sql`update anneal.installation set namespace_id = ${namespaceId}`;
+  await sql.end();
+  return bound ?? '';
+}
+
 const idsOf = (rows: { id: string }[]): string[] => rows.map(({ id }) => id);
 const rentedPods = async (): Promise<string[]> => idsOf((await world.rented()).pods);
 
@@ -80,6 +89,17 @@ test('an open run keeps its pod, a terminated one loses it at the second sweep, 
   expect(byWorker.kept).toMatchObject([{ id: podId, reason: 'its run is open' }]);
 
   await world.client.workflow.getHandle(started.workflowId, started.runId).terminate('a test');
+  // As if the account's books belonged to another server: this one's word that the run has ended does not count.
+  const own = await rebind('of-another-server');
+  for (let sweeps = 0; sweeps < 2; sweeps++) {
+    expect(await runSweep()).toMatchObject({
+      exitCode: 1,
+      ended: [],
+      kept: [{ id: podId }],
+      failures: [{ error: expect.stringContaining(`connected server has id ${own}`) }],
+    });
+  }
+  await rebind(own);
   const first = await runSweep();
   expect(idsOf(first.kept)).toEqual([podId]);
   expect(first.kept[0]!.reason).toContain('its run has ended; seen so for the first time');

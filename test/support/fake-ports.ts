@@ -384,6 +384,8 @@ export class FakeHub implements HubPort {
 export class FakeRegistry implements RegistryPort {
   down = false;
   readonly runs = new Map<string, RunRecord>();
+  /** Namespace id by installation. */
+  readonly bindings = new Map<string, string>();
   readonly ends = new Map<string, { state: string; spentMicroUsd: number; endedAt: string }>();
   readonly stages = new Map<string, StageEvent>();
   readonly ledger = new Map<string, LedgerEntry>();
@@ -402,6 +404,13 @@ export class FakeRegistry implements RegistryPort {
     return Promise.resolve();
   }
 
+  bindNamespace(installation: string, namespaceId: string): Promise<{ bound: string }> {
+    const bound = this.bindings.get(installation) ?? namespaceId;
+    return this.write(() => this.bindings.set(installation, bound)).then(() => ({ bound }));
+  }
+  boundNamespace(installation: string): Promise<string | null> {
+    return this.write(() => undefined).then(() => this.bindings.get(installation) ?? null);
+  }
   migrate(): Promise<{ applied: string[] }> {
     return Promise.resolve({ applied: [] });
   }
@@ -482,6 +491,9 @@ export class FakeRegistry implements RegistryPort {
   }
   loadCheckpoint(runId: string): Promise<CheckpointChunk | null> {
     return Promise.resolve(this.checkpoints.get(runId) ?? null);
+  }
+  earlierRuns(): Promise<[]> {
+    return Promise.resolve([]);
   }
   latestCompletedRun(): Promise<null> {
     return Promise.resolve(null);
