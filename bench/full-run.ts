@@ -5,7 +5,7 @@ import { JobWatch } from './job-watch.ts';
 import type { RowContext } from './row.ts';
 import { wholeSpec } from './specs.ts';
 import type { Interval } from './statistics.ts';
-import { openWorld, PRODUCT_WORKER, WorkerProcess } from './world.ts';
+import { inOwnWorld, PRODUCT_WORKER, WorkerProcess, type OpenWorld } from './world.ts';
 
 export interface FullRun {
   stages: StageReport[];
@@ -17,8 +17,9 @@ export interface FullRun {
 }
 
 /** One undisturbed run of the whole pipeline in the local world, and all that is known about it. */
-export async function fullRun(context: RowContext): Promise<FullRun> {
-  const { world, client } = await openWorld(context);
+export const fullRun = (context: RowContext): Promise<FullRun> => inOwnWorld(context, (open) => runInto(context, open));
+
+async function runInto(context: RowContext, { world, client }: OpenWorld): Promise<FullRun> {
   await WorkerProcess.start(context, world, PRODUCT_WORKER);
   // What happens once per worker (packing the job code, first connections) is no part of a run.
   context.say('a run to warm up, then the one that counts');

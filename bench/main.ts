@@ -33,6 +33,13 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     interruption.abort();
   });
 }
+// Nothing may end this process before it has ended what it started, least of all a stray timer of a library.
+for (const name of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(name, (error) => {
+    if (!interruption.signal.aborted) process.stderr.write(`${String(error)}\n`);
+    interruption.abort();
+  });
+}
 
 async function bench(options: BenchOptions): Promise<number> {
   const shared = new Map<string, Promise<unknown>>();

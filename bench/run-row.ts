@@ -2,7 +2,9 @@ import { Closing } from './closing.ts';
 import type { RowEnd } from './measure.ts';
 import type { Row, RowContext } from './row.ts';
 
-/** A row that was told to stop gets this long to notice; what it started has been ended before. */
+/** A row that is told to stop gives up what it waits for; only then are connections closed under it. */
+const NOTICE_MS = 5_000;
+/** What it was starting meanwhile ends itself, or is ended as it appears. */
 const SETTLE_MS = 60_000;
 
 type Given = Pick<RowContext, 'options' | 'say' | 'once'> & { interrupted: AbortSignal };
@@ -17,6 +19,7 @@ export async function runRow(row: Row, given: Given): Promise<RowEnd> {
     (error: unknown): RowEnd => ({ kind: 'failed', reason: reasonOf(error) }),
   );
   const end = await Promise.race([work, aborted(stop)]);
+  if (!end) await Promise.race([work, pause(NOTICE_MS)]);
   const faults = await closing.close();
   if (!end) await Promise.race([work, pause(SETTLE_MS)]);
   faults.push(...(await closing.close()));

@@ -19,11 +19,20 @@ const CLOCKS = {
   ANNEAL_LOG_LEVEL: 'error',
 };
 
-/** A local world of one row, on free ports and in a folder of its own, gone when the row ends. */
-export async function openWorld(
+export interface OpenWorld {
+  world: World;
+  client: Client;
+}
+
+/**
+ * Runs `body` in a local world of its own, on free ports and in a folder of its own, gone when the row ends. Calls to
+ * Temporal that are under way when the row is told to stop are given up.
+ */
+export async function inOwnWorld<T>(
   { closing, signal, say }: RowContext,
+  body: (open: OpenWorld) => Promise<T>,
   only: readonly Component[] = ['temporal', 'postgres', 'simulators'],
-): Promise<{ world: World; client: Client }> {
+): Promise<T> {
   say('starting a local world');
   const folder = await mkdtemp(join(tmpdir(), 'anneal-bench-'));
   // As in a checkout, so that `anneal down` finds it there should the bench be killed.
@@ -37,7 +46,7 @@ export async function openWorld(
   const world = await upWorld({ stateDir, ports: 'free', only, signal, report: () => undefined });
   const client = await connect(inWorld(process.env, world.env));
   await closing.add(() => client.connection.close());
-  return { world, client };
+  return client.withAbortSignal(signal, () => body({ world, client }));
 }
 
 /** A worker process that a row may kill. */

@@ -2,13 +2,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
-import { cancelRun, startRun, type StartedRun } from '../../client/pipelines.ts';
+import { cancelRun, resultOf, startRun, type StartedRun } from '../../client/pipelines.ts';
 import { stableEndpointName } from '../../contract/names.ts';
 import type { World } from '../../local/world.ts';
 import { describePlan, faultPlan, type FaultPlan } from '../fault-plan.ts';
+import type { Findings } from '../measure.ts';
 import type { Row, RowContext } from '../row.ts';
 import { wholeSpec } from '../specs.ts';
-import { openWorld, PRODUCT_WORKER, Provider, WorkerProcess } from '../world.ts';
+import { inOwnWorld, PRODUCT_WORKER, Provider, WorkerProcess, type OpenWorld } from '../world.ts';
 
 /** A run that has not ended by then is counted as not ended; what it holds counts as left. */
 const RUN_LIMIT_MS = 240_000;
@@ -22,36 +23,38 @@ export const faults: Row = {
     { key: 'open', title: 'runs that did not end', unit: 'count', atMost: 0 },
   ],
   limitMs: 3_600_000,
-  run: async (context) => {
-    const { world, client } = await openWorld(context);
-    const provider = new Provider(world);
-    let worker = await WorkerProcess.start(context, world, PRODUCT_WORKER);
-    const used = new Set<string>();
-    const notes: string[] = [];
-    let left = 0;
-    let open = 0;
-    for (let seed = 1; seed <= context.options.runs; seed++) {
-      const plan = faultPlan(seed);
-      context.say(describePlan(plan));
-      const name = `seed-${seed}`;
-      for (const rule of plan.rules) await provider.fault(rule);
-      const started = await startRun(client, wholeSpec(name, { ablate: { trials: 8, minTrialSeconds: 0.3 } }));
-      const ended = endOf(client, started, context.signal);
-      const restarted = await meet(context, { plan, name, world, client, provider, worker });
-      worker = restarted ?? worker;
-      const end = await ended;
-      await provider.clearFaults();
-      if (end === 'RUNNING') open++;
-      if (end === 'COMPLETED') used.add(stableEndpointName('local', name));
-      const rented = await leftRented(world, provider, used);
-      left += rented.length;
-      notes.push(`${describePlan(plan)}: ${end}${rented.length > 0 ? `, left ${rented.join(', ')}` : ''}`);
-      // What was left is counted once.
-      for (const thing of rented) used.add(thing);
-    }
-    return { figures: { left, open }, notes };
-  },
+  run: (context) => inOwnWorld(context, (open) => measure(context, open)),
 };
+
+async function measure(context: RowContext, { world, client }: OpenWorld): Promise<Findings> {
+  const provider = new Provider(world);
+  let worker = await WorkerProcess.start(context, world, PRODUCT_WORKER);
+  const used = new Set<string>();
+  const notes: string[] = [];
+  let left = 0;
+  let open = 0;
+  for (let seed = 1; seed <= context.options.runs; seed++) {
+    const plan = faultPlan(seed);
+    context.say(describePlan(plan));
+    const name = `seed-${seed}`;
+    for (const rule of plan.rules) await provider.fault(rule);
+    const started = await startRun(client, wholeSpec(name, { ablate: { trials: 8, minTrialSeconds: 0.3 } }));
+    const ended = endOf(client, started, context.signal);
+    const restarted = await meet(context, { plan, name, world, client, provider, worker });
+    worker = restarted ?? worker;
+    const end = await ended;
+    await provider.clearFaults();
+    if (end === 'RUNNING') open++;
+    if (end === 'COMPLETED') used.add(stableEndpointName('local', name));
+    const rented = await leftRented(world, provider, used);
+    left += rented.length;
+    const why = end === 'FAILED' ? ` (${await failureOf(client, started)})` : '';
+    notes.push(`${describePlan(plan)}: ${end}${why}${rented.length > 0 ? `, left ${rented.join(', ')}` : ''}`);
+    // What was left is counted once.
+    for (const thing of rented) used.add(thing);
+  }
+  return { figures: { left, open }, notes };
+}
 
 interface Meeting {
   plan: FaultPlan;
@@ -89,6 +92,17 @@ async function endOf(client: Client, { workflowId, runId }: StartedRun, signal: 
     const { status } = await handle.describe();
     if (status.name !== 'RUNNING' || Date.now() > end || signal.aborted) return status.name;
     await delay(200);
+  }
+}
+
+/** Type and message of a failed run: failing by a fault is allowed, leaving something is not. */
+async function failureOf(client: Client, started: StartedRun): Promise<string> {
+  try {
+    await resultOf(client, started);
+    return '';
+  } catch (error) {
+    const { cause } = error as { cause?: { type?: string; message?: string } };
+    return `${cause?.type ?? ''}: ${cause?.message ?? ''}`;
   }
 }
 

@@ -2,10 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startRun, type StartedRun } from '../../client/pipelines.ts';
+import type { Findings } from '../measure.ts';
 import type { Row, RowContext } from '../row.ts';
 import { podSpec } from '../specs.ts';
 import { until } from '../until.ts';
-import { openWorld, WorkerProcess } from '../world.ts';
+import { inOwnWorld, WorkerProcess, type OpenWorld } from '../world.ts';
 import type { Client } from '@temporalio/client';
 
 const WORKER = join('bench', 'open-runs-worker.ts');
@@ -24,39 +25,42 @@ export const openRuns: Row = {
     { key: 'unfinished', title: 'runs that did not complete', unit: 'count', atMost: 0 },
   ],
   limitMs: 1_500_000,
-  run: async (context) => {
-    const { options, signal, say } = context;
-    const { world, client } = await openWorld(context, ['temporal']);
-    let following = 0;
-    const onLine = (line: string): void => {
-      following = Number(/^following (\d+)$/.exec(line)?.[1] ?? following);
-    };
-    const expected = { BENCH_OPEN: String(options.open), BENCH_HOLD_MS: String(HOLD_MS) };
-    const worker = await WorkerProcess.start(context, world, WORKER, expected, onLine);
-    const emptyBytes = await rssBytes(worker.pid, 'VmRSS');
-    const startedMs = Date.now();
-    const runs = await startAll(client, options.open, context);
-    await until('all jobs are followed at once', () => Promise.resolve(following >= options.open), {
-      signal,
-      everyMs: 200,
-      deadlineMs: 600_000,
-    });
-    const openSeconds = (Date.now() - startedMs) / 1_000;
-    const openBytes = await rssBytes(worker.pid, 'VmRSS');
-    say(`${following} jobs are followed`);
-    const unfinished = await notCompleted(client, runs, signal);
-    const peakBytes = await rssBytes(worker.pid, 'VmHWM');
-    const mib = (bytes: number): string => `${Math.round(bytes / 1_048_576)} MiB`;
-    return {
-      figures: { rssBytes: peakBytes, unfinished },
-      notes: [
-        `${following} jobs followed at once, ${openSeconds.toFixed(0)} s after the first start; all ended after ${((Date.now() - startedMs) / 1_000).toFixed(0)} s`,
-        `RSS: ${mib(emptyBytes)} idle, ${mib(openBytes)} with all open, ${mib(peakBytes)} at its peak`,
-        "the provider's quota is not measured: it would need a simulator that counts requests",
-      ],
-    };
-  },
+  run: (context) => inOwnWorld(context, (open) => measure(context, open), ['temporal']),
 };
+
+async function measure(context: RowContext, { world, client }: OpenWorld): Promise<Findings> {
+  const { options, signal, say } = context;
+  let following = 0;
+  const onLine = (line: string): void => {
+    const now = Number(/^following (\d+)$/.exec(line)?.[1] ?? following);
+    if (now > following && now % 100 === 0) say(`${now} jobs are followed`);
+    following = now;
+  };
+  const expected = { BENCH_OPEN: String(options.open), BENCH_HOLD_MS: String(HOLD_MS) };
+  const worker = await WorkerProcess.start(context, world, WORKER, expected, onLine);
+  const emptyBytes = await rssBytes(worker.pid, 'VmRSS');
+  const startedMs = Date.now();
+  const runs = await startAll(client, options.open, context);
+  await until('all jobs are followed at once', () => Promise.resolve(following >= options.open), {
+    signal,
+    everyMs: 200,
+    deadlineMs: 600_000,
+  });
+  const openSeconds = (Date.now() - startedMs) / 1_000;
+  const openBytes = await rssBytes(worker.pid, 'VmRSS');
+  say('all jobs are followed');
+  const unfinished = await notCompleted(client, runs, signal);
+  const peakBytes = await rssBytes(worker.pid, 'VmHWM');
+  const mib = (bytes: number): string => `${Math.round(bytes / 1_048_576)} MiB`;
+  return {
+    figures: { rssBytes: peakBytes, unfinished },
+    notes: [
+      `${following} jobs followed at once, ${openSeconds.toFixed(0)} s after the first start; all ended after ${((Date.now() - startedMs) / 1_000).toFixed(0)} s`,
+      `RSS: ${mib(emptyBytes)} idle, ${mib(openBytes)} with all open, ${mib(peakBytes)} at its peak`,
+      "the provider's quota is not measured: it would need a simulator that counts requests",
+    ],
+  };
+}
 
 async function startAll(client: Client, count: number, { signal, say }: RowContext): Promise<StartedRun[]> {
   const runs: StartedRun[] = [];

@@ -9,10 +9,11 @@ import { fakeActivities, FakeWorld } from '../../test/support/fake-activities.ts
 import { buildBundle } from '../../workers/build-bundle.ts';
 import { createWorkers } from '../../workers/create-workers.ts';
 import { activitiesOf, childrenOf, sizeOf } from '../history.ts';
+import type { Findings } from '../measure.ts';
 import type { Row, RowContext } from '../row.ts';
 import { wholeSpec } from '../specs.ts';
 import { median } from '../statistics.ts';
-import { openWorld } from '../world.ts';
+import { inOwnWorld, type OpenWorld } from '../world.ts';
 
 const BARE_QUEUE = 'bench-bare';
 
@@ -22,35 +23,35 @@ export const orchestration: Row = {
   title: 'pipeline with faked activities against a bare workflow with as many',
   measures: [{ key: 'ratio', title: 'pipeline to bare workflow', unit: 'ratio', atMost: 1.3 }],
   limitMs: 300_000,
-  run: async (context) => {
-    const { world, client } = await openWorld(context, ['temporal']);
-    await startWorkers(context, world.env['TEMPORAL_ADDRESS'] ?? '');
-    const pipelines: number[] = [];
-    const bares: number[] = [];
-    // The first round fills caches and counts the activities.
-    const { activities, beside } = await onePipeline(client, 'round-0');
-    await oneBare(client, 0, activities);
-    for (let round = 1; round <= context.options.repeat; round++) {
-      const pipeline = async (): Promise<unknown> =>
-        pipelines.push((await onePipeline(client, `round-${round}`)).tookMs);
-      const bare = async (): Promise<unknown> => bares.push(await oneBare(client, round, activities));
-      // Neither is always the one that comes second.
-      for (const turn of round % 2 === 0 ? [pipeline, bare] : [bare, pipeline]) await turn();
-      const [took = 0, bareTook = 0] = [pipelines.at(-1), bares.at(-1)];
-      context.say(`round ${round}: ${took.toFixed(0)} ms, bare ${bareTook.toFixed(0)} ms`);
-    }
-    const ratio = median(pipelines) / median(bares);
-    const inLine = activities - beside;
-    return {
-      figures: { ratio },
-      notes: [
-        `medians of ${pipelines.length}: ${median(pipelines).toFixed(0)} ms against ${median(bares).toFixed(0)} ms, ${activities} activities each`,
-        `${beside} of them run beside others; against a chain of the other ${inLine} the ratio would be ${((ratio * activities) / inLine).toFixed(2)}`,
-        'the pipeline has its deployment as a child workflow; the bare workflow has none',
-      ],
-    };
-  },
+  run: (context) => inOwnWorld(context, (open) => measure(context, open), ['temporal']),
 };
+
+async function measure(context: RowContext, { world, client }: OpenWorld): Promise<Findings> {
+  await startWorkers(context, world.env['TEMPORAL_ADDRESS'] ?? '');
+  const pipelines: number[] = [];
+  const bares: number[] = [];
+  // The first round fills caches and counts the activities.
+  const { activities, beside } = await onePipeline(client, 'round-0');
+  await oneBare(client, 0, activities);
+  for (let round = 1; round <= context.options.repeat; round++) {
+    const pipeline = async (): Promise<unknown> => pipelines.push((await onePipeline(client, `round-${round}`)).tookMs);
+    const bare = async (): Promise<unknown> => bares.push(await oneBare(client, round, activities));
+    // Neither is always the one that comes second.
+    for (const turn of round % 2 === 0 ? [pipeline, bare] : [bare, pipeline]) await turn();
+    const [took = 0, bareTook = 0] = [pipelines.at(-1), bares.at(-1)];
+    context.say(`round ${round}: ${took.toFixed(0)} ms, bare ${bareTook.toFixed(0)} ms`);
+  }
+  const ratio = median(pipelines) / median(bares);
+  const inLine = activities - beside;
+  return {
+    figures: { ratio },
+    notes: [
+      `medians of ${pipelines.length}: ${median(pipelines).toFixed(0)} ms against ${median(bares).toFixed(0)} ms, ${activities} activities each`,
+      `${beside} of them run beside others; against a chain of the other ${inLine} the ratio would be ${((ratio * activities) / inLine).toFixed(2)}`,
+      'the pipeline has its deployment as a child workflow; the bare workflow has none',
+    ],
+  };
+}
 
 /** The product's own two workers with fakes behind them, and a third for the bare workflow, in this process. */
 async function startWorkers({ closing, say }: RowContext, address: string): Promise<void> {
