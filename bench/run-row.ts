@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Closing } from './closing.ts';
 import type { RowEnd } from './measure.ts';
 import type { Row, RowContext } from './row.ts';
@@ -13,6 +14,8 @@ type Given = Pick<RowContext, 'options' | 'say' | 'once'> & { interrupted: Abort
 export async function runRow(row: Row, given: Given): Promise<RowEnd> {
   const { interrupted } = given;
   const stop = AbortSignal.any([interrupted, AbortSignal.timeout(row.limitMs)]);
+  // Every call that is under way listens to it.
+  setMaxListeners(0, stop);
   const closing = new Closing();
   const work = row.run({ ...given, signal: stop, closing }).then(
     (findings): RowEnd => ({ kind: 'measured', findings }),

@@ -8,7 +8,8 @@ import { repositoryRoot } from '../../local/paths.ts';
 import { fakeActivities, FakeWorld } from '../../test/support/fake-activities.ts';
 import { buildBundle } from '../../workers/build-bundle.ts';
 import { createWorkers } from '../../workers/create-workers.ts';
-import { activitiesOf, childrenOf, sizeOf } from '../history.ts';
+import { shapeOf } from '../activity-shape.ts';
+import { activitiesOf, childrenOf, sizeOf, type PastActivity } from '../history.ts';
 import type { Findings } from '../measure.ts';
 import type { Row, RowContext } from '../row.ts';
 import { wholeSpec } from '../specs.ts';
@@ -31,23 +32,31 @@ async function measure(context: RowContext, { world, client }: OpenWorld): Promi
   const pipelines: number[] = [];
   const bares: number[] = [];
   // The first round fills caches and counts the activities.
-  const { activities, beside } = await onePipeline(client, 'round-0');
-  await oneBare(client, 0, activities);
+  const first = await onePipeline(client, 'round-0');
+  const count = first.activities.length;
+  await oneBare(client, 0, count);
+  let last = first;
   for (let round = 1; round <= context.options.repeat; round++) {
-    const pipeline = async (): Promise<unknown> => pipelines.push((await onePipeline(client, `round-${round}`)).tookMs);
-    const bare = async (): Promise<unknown> => bares.push(await oneBare(client, round, activities));
+    const pipeline = async (): Promise<unknown> => {
+      last = await onePipeline(client, `round-${round}`);
+      return pipelines.push(last.tookMs);
+    };
+    const bare = async (): Promise<unknown> => bares.push(await oneBare(client, round, count));
     // Neither is always the one that comes second.
     for (const turn of round % 2 === 0 ? [pipeline, bare] : [bare, pipeline]) await turn();
     const [took = 0, bareTook = 0] = [pipelines.at(-1), bares.at(-1)];
     context.say(`round ${round}: ${took.toFixed(0)} ms, bare ${bareTook.toFixed(0)} ms`);
   }
   const ratio = median(pipelines) / median(bares);
-  const inLine = activities - beside;
+  const { beside, gaps } = shapeOf(last.activities);
+  const longest = gaps.slice(0, 4).map(({ after, ms }) => `after ${after} ${ms.toFixed(0)} ms`);
+  const gapMs = gaps.reduce((sum, { ms }) => sum + ms, 0);
   return {
     figures: { ratio },
     notes: [
-      `medians of ${pipelines.length}: ${median(pipelines).toFixed(0)} ms against ${median(bares).toFixed(0)} ms, ${activities} activities each`,
-      `${beside} of them run beside others; against a chain of the other ${inLine} the ratio would be ${((ratio * activities) / inLine).toFixed(2)}`,
+      `medians of ${pipelines.length}: ${median(pipelines).toFixed(0)} ms against ${median(bares).toFixed(0)} ms, ${count} activities each`,
+      `${beside} of them run beside others; against a chain without those the ratio would be ${((ratio * count) / (count - beside)).toFixed(2)}`,
+      `in the last round no activity was under way for ${gapMs.toFixed(0)} ms, longest ${longest.join(', ')}`,
       'the pipeline has its deployment as a child workflow; the bare workflow has none',
     ],
   };
@@ -80,27 +89,13 @@ async function startWorkers({ closing, say }: RowContext, address: string): Prom
   });
 }
 
-/**
- * Its time by the server's clock, how many activities it and its children had, and how many of those were scheduled while
- * an earlier one was under way.
- */
-async function onePipeline(
-  client: Client,
-  name: string,
-): Promise<{ tookMs: number; activities: number; beside: number }> {
+/** Its time by the server's clock, and the activities that it and its children had. */
+async function onePipeline(client: Client, name: string): Promise<{ tookMs: number; activities: PastActivity[] }> {
   const started = await startRun(client, wholeSpec(name));
   await resultOf(client, started);
   const all = [started, ...(await childrenOf(client, started))];
   const activities = (await Promise.all(all.map((run) => activitiesOf(client, run)))).flat();
-  activities.sort((a, b) => a.fromMs - b.fromMs);
-  let latestMs = 0;
-  let beside = 0;
-  for (const { fromMs, toMs } of activities) {
-    if (fromMs < latestMs) beside++;
-    latestMs = Math.max(latestMs, toMs);
-  }
-  const { tookMs } = await sizeOf(client, started);
-  return { tookMs, activities: activities.length, beside };
+  return { tookMs: (await sizeOf(client, started)).tookMs, activities };
 }
 
 async function oneBare(client: Client, round: number, activities: number): Promise<number> {

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { shapeOf } from '../../bench/activity-shape.ts';
 import { Closing } from '../../bench/closing.ts';
 import { faultPlan } from '../../bench/fault-plan.ts';
 import { exitCodeOf, judge, type Measure } from '../../bench/measure.ts';
@@ -68,6 +69,19 @@ test('covered time counts what intervals share once, and only inside the whole',
   expect(coveredMs(of(10, 20), [of(0, 12), of(11, 14), of(13, 13), of(18, 30), of(40, 50)])).toBe(6);
   expect(coveredMs(of(0, 10), [])).toBe(0);
   expect(coveredMs(of(0, 10), [of(2, 8), of(3, 4)])).toBe(6);
+});
+
+test('activities lie beside each other or leave gaps between them', () => {
+  const past = (name: string, fromMs: number, toMs: number) => ({ name, fromMs, toMs, input: null, result: null });
+  const activities = [past('c', 50, 60), past('a', 0, 30), past('books', 10, 20), past('b', 32, 40)];
+  expect(shapeOf(activities)).toEqual({
+    beside: 1,
+    gaps: [
+      { after: 'b', ms: 10 },
+      { after: 'a', ms: 2 },
+    ],
+  });
+  expect(shapeOf([])).toEqual({ beside: 0, gaps: [] });
 });
 
 test('fault plans repeat by their seed and differ between seeds', () => {
