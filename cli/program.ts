@@ -8,6 +8,7 @@ import { runCancel } from './commands/run-cancel.ts';
 import { runLogs } from './commands/run-logs.ts';
 import { runList } from './commands/run-list.ts';
 import { runPlan } from './commands/run-plan.ts';
+import { runResume } from './commands/run-resume.ts';
 import { runShow } from './commands/run-show.ts';
 import { runStart } from './commands/run-start.ts';
 import { runWatch } from './commands/run-watch.ts';
@@ -30,7 +31,18 @@ export function createProgram(contextOf: (json: boolean) => CommandContext): Com
   const context = (): CommandContext => contextOf(program.opts<{ json?: boolean }>().json === true);
 
   const run = program.command('run').description('plan, start and follow runs');
-  for (const add of [runPlan, runStart, runList, runShow, runWatch, runCancel, runApprove, runBudget, runLogs])
+  for (const add of [
+    runPlan,
+    runStart,
+    runList,
+    runShow,
+    runWatch,
+    runCancel,
+    runApprove,
+    runBudget,
+    runResume,
+    runLogs,
+  ])
     add(run, context);
   for (const add of [up, down, demo, doctor]) add(program, context);
   sweep(program, context);

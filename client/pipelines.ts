@@ -1,6 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { nameFromPipelineWorkflowId, pipelineWorkflowId, TASK_QUEUES } from '../contract/names.ts';
 import type { PipelineSpec } from '../contract/spec.ts';
+import type { Stage } from '../contract/stage-names.ts';
 import type { FollowDetails, GivenOutputs, PipelineResult, Plan, Progress } from '../contract/stages.ts';
 import type { modelPipeline } from '../workflows/index.ts';
 import { cancelRunSignal, getPlanQuery, getProgressQuery } from '../workflows/messages.ts';
@@ -21,13 +22,17 @@ export class RunNotFound extends Error {
 }
 
 /** Starts a run under the id its name gives it; starting twice is refused while the first is open. */
-export async function startRun(client: Client, spec: PipelineSpec, outputs?: GivenOutputs): Promise<StartedRun> {
+export async function startRun(
+  client: Client,
+  spec: PipelineSpec,
+  { outputs, until }: { outputs?: GivenOutputs | undefined; until?: Stage | undefined } = {},
+): Promise<StartedRun> {
   const workflowId = pipelineWorkflowId(spec.name);
   try {
     const handle = await client.workflow.start<typeof modelPipeline>('modelPipeline', {
       workflowId,
       taskQueue: TASK_QUEUES.main,
-      args: [{ spec, ...(outputs ? { outputs } : {}) }],
+      args: [{ spec, ...(outputs ? { outputs } : {}), ...(until ? { until } : {}) }],
       staticSummary: `${spec.base.repo} → ${spec.publish?.repo ?? 'not published'}`,
     });
     return { workflowId, runId: handle.firstExecutionRunId };
@@ -90,6 +95,15 @@ function followDetails(pending: readonly PendingActivity[], client: Client, jobI
 /** Waits for the end; resolves with the result or throws the WorkflowFailedError with its cause. */
 export const resultOf = (client: Client, { workflowId, runId }: StartedRun): Promise<PipelineResult> =>
   client.workflow.getHandle<typeof modelPipeline>(workflowId, runId).result();
+
+/** Temporal's status of the latest run of a name. Throws {@link RunNotFound}. */
+export async function runStatus(client: Client, name: string): Promise<string> {
+  try {
+    return (await client.workflow.getHandle(pipelineWorkflowId(name)).describe()).status.name;
+  } catch (error) {
+    throw missing(error, name);
+  }
+}
 
 /** Asks a run to stop: it ends its pod and candidate endpoint, then closes as Cancelled. Idempotent. */
 export async function cancelRun(client: Client, name: string, reason: string): Promise<StartedRun> {

@@ -1,6 +1,8 @@
 import { WorkflowNotFoundError, WorkflowUpdateFailedError, type Client } from '@temporalio/client';
 import { pipelineWorkflowId } from '../contract/names.ts';
-import { approveUpdate, extendBudgetUpdate, type ApprovalStage } from '../workflows/messages.ts';
+import type { Stage } from '../contract/stage-names.ts';
+import type { SpecChanges } from '../domain/spec-changes.ts';
+import { approveUpdate, continueRunUpdate, extendBudgetUpdate, type ApprovalStage } from '../workflows/messages.ts';
 
 /** The run refused a message, with its reason; nothing was written to its history. */
 export class MessageRefused extends Error {
@@ -23,6 +25,16 @@ export const approveRun = (
 export const extendBudget = (client: Client, name: string, addUsd: number): Promise<{ capUsd: number }> =>
   told(name, () =>
     client.workflow.getHandle(pipelineWorkflowId(name)).executeUpdate(extendBudgetUpdate, { args: [addUsd] }),
+  );
+
+/** Goes on with a run that keeps a failure for a person, at the stage that failed. */
+export const continueRun = (
+  client: Client,
+  name: string,
+  changes: SpecChanges,
+): Promise<{ stage: Stage; changed: string[] }> =>
+  told(name, () =>
+    client.workflow.getHandle(pipelineWorkflowId(name)).executeUpdate(continueRunUpdate, { args: [changes] }),
   );
 
 async function told<T>(name: string, tell: () => Promise<T>): Promise<T> {

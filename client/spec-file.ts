@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isCollection, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
 import { notBuilt } from '../domain/not-built.ts';
+import { withChanges, type SpecChanges } from '../domain/spec-changes.ts';
 import { parseSpec, type PipelineSpec, type SpecFault } from '../contract/spec.ts';
 
 export interface LocatedFault extends SpecFault {
@@ -21,8 +22,8 @@ export class SpecFileError extends Error {
   }
 }
 
-/** Reads a YAML (or JSON) spec, or throws {@link SpecFileError} with all faults at once. */
-export async function readSpecFile(file: string): Promise<PipelineSpec> {
+/** Reads a YAML (or JSON) spec, with changes to it, or throws {@link SpecFileError} with all faults at once. */
+export async function readSpecFile(file: string, changes: SpecChanges = {}): Promise<PipelineSpec> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
     const { code } = error as { code?: string };
     const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code ?? 'unknown reason'})`;
@@ -32,7 +33,7 @@ export async function readSpecFile(file: string): Promise<PipelineSpec> {
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const broken = document.errors.map(({ message, pos }) => ({ path: '', message, line: lines.linePos(pos[0]).line }));
   if (broken.length > 0) throw new SpecFileError(file, broken);
-  const parsed = parseSpec(document.toJS());
+  const parsed = parseSpec(Object.keys(changes).length > 0 ? withChanges(document.toJS(), changes) : document.toJS());
   const faults = parsed.ok ? notBuilt(parsed.spec) : parsed.faults;
   if (parsed.ok && faults.length === 0) return parsed.spec;
   throw new SpecFileError(

@@ -1,5 +1,4 @@
 import type { PipelineSpec, SpecFault } from '../contract/spec.ts';
-import { toMs } from './duration.ts';
 
 /**
  * Fields of the spec that this version reads but does not act on. Asking for one is refused before anything is rented:
@@ -12,9 +11,6 @@ export function notBuilt(spec: PipelineSpec): SpecFault[] {
     [spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'bnb_4bit'],
     [spec.quantize.calibration !== null, 'quantize.calibration', 'own calibration text'],
     [spec.compute.volume !== 'auto', 'compute.volume', 'network volumes'],
-    [toMs(spec.budget.idleStopAfter) !== 600_000, 'budget.idleStopAfter', 'parking an idle pod'],
-    [spec.budget.park !== 'terminate', 'budget.park', `park: ${spec.budget.park}`],
-    [toMs(spec.budget.onFailure.keep) > 0, 'budget.onFailure.keep', 'keeping a pod after a failure'],
     [spec.serve !== undefined && spec.serve.target !== 'serverless', 'serve.target', 'serving from a pod'],
     [spec.serve !== undefined && spec.serve.kind !== 'chat', 'serve.kind', 'kinds other than chat'],
     [spec.serve !== undefined && spec.serve.volume !== 'none', 'serve.volume', 'network volumes'],

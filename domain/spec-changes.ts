@@ -54,7 +54,8 @@ export function firstAffected(before: PipelineSpec, after: PipelineSpec): Stage 
 
 /** Which members of a spec each stage reads. Money, approvals and GPUs change no result. */
 const DEPENDS: readonly (readonly [Stage, (spec: PipelineSpec) => unknown])[] = [
-  ['prepare', ({ base, toolchain }) => [base, toolchain]],
+  // Revisions name commits, and those are compared where they are known.
+  ['prepare', ({ base, toolchain }) => [base.repo, toolchain]],
   ['ablate', ({ ablate }) => ablate],
   ['quantize', ({ quantize }) => quantize],
   ['verify', ({ smoke }) => [smoke.prompts, smoke.maxTokens]],

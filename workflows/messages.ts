@@ -16,7 +16,7 @@ export const approveUpdate = defineUpdate<
   { approved: ApprovalStage },
   [stage: ApprovalStage, by: string, note: string]
 >('approve');
-export const continueRunUpdate = defineUpdate<{ stage: Stage; changed: string[] }, [changes?: SpecChanges]>(
+export const continueRunUpdate = defineUpdate<{ stage: Stage; changed: string[] }, [changes: SpecChanges]>(
   'continueRun',
 );
 

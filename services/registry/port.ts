@@ -71,6 +71,18 @@ export interface LedgerEntry {
   overrun: boolean;
 }
 
+/** What is on record of a run that may be over; JSON as it was written, perhaps by another version. */
+export interface EarlierRunRow {
+  runId: string;
+  release: string;
+  spec: Json;
+  /** Temporal's word for how it closed; null while it is open, or when nobody could say. */
+  state: string | null;
+  outputs: Partial<Record<Stage, Json>>;
+  /** Digest of the ablation's checkpoint. */
+  checkpointSha256: string | null;
+}
+
 export interface CheckpointChunk {
   runId: string;
   stage: Stage;
@@ -165,6 +177,8 @@ export interface RegistryPort {
   latestCompletedRun(
     name: string,
   ): Promise<{ runId: string; workflowId: string; outputs: Partial<Record<Stage, Json>> } | null>;
+  /** The newest runs of this name, newest first, with what each left behind. */
+  earlierRuns(name: string, limit: number): Promise<EarlierRunRow[]>;
   /** Kept log text of a run's jobs, by job id. */
   readJobLogs(runId: string): Promise<{ jobId: string; text: string }[]>;
   /** Replaces the checkpoint of (run, stage, what); chunked inside. */

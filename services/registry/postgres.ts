@@ -8,7 +8,7 @@ import { saveLedger } from './ledger.ts';
 import { migrate } from './migrate.ts';
 import { findModel, registerModel } from './models.ts';
 import type { RegistryPort } from './port.ts';
-import { finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
+import { earlierRuns, finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
 import { readSightings, recordSightings } from './sightings.ts';
 import { secretsOfUrl, toRegistryError } from './to-error.ts';
 
@@ -55,6 +55,7 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
       run('Recording the sightings', () => recordSightings(pool, seen, forgotten, at)),
     saveOutput: (runId, stage, output) => run('Saving the output', () => saveOutput(pool, runId, stage, output)),
     latestCompletedRun: (name) => run('Reading the latest run', () => latestCompletedRun(pool, name)),
+    earlierRuns: (name, limit) => run('Reading earlier runs', () => earlierRuns(pool, name, limit)),
     readJobLogs: (runId) => run('Reading job logs', () => readJobLogs(pool, runId)),
     saveCheckpoint: (checkpoint) => run('Saving the checkpoint', () => saveCheckpoint(pool, checkpoint)),
     loadCheckpoint: (runId, stage, what) =>

@@ -1,7 +1,7 @@
 import type { Json } from '../../contract/json.ts';
 import type { Stage } from '../../contract/stage-names.ts';
 import { jsonParameter, type Sql } from './database.ts';
-import type { RegistryPort, RunRecord, StageEvent } from './port.ts';
+import type { EarlierRunRow, RegistryPort, RunRecord, StageEvent } from './port.ts';
 
 /** Writes what is known at the start; an end that was recorded before stays. */
 export async function saveRun(sql: Sql, run: RunRecord): Promise<void> {
@@ -49,4 +49,26 @@ export async function latestCompletedRun(sql: Sql, name: string): ReturnType<Reg
     select stage, output from anneal.outputs where run_id = ${run.run_id}`;
   const outputs = Object.fromEntries(rows.map(({ stage, output }) => [stage, output]));
   return { runId: run.run_id, workflowId: run.workflow_id, outputs };
+}
+
+/** See the port. A run is on record from its first copy of the books; that moment orders them. */
+export async function earlierRuns(sql: Sql, name: string, limit: number): Promise<EarlierRunRow[]> {
+  const runs = await sql<
+    { run_id: string; release: string; spec: Json; state: string | null; sha256: string | null; outputs: Json | null }[]
+  >`
+    select r.run_id, r.release, r.spec, r.state,
+      (select c.sha256 from anneal.checkpoints c
+        where c.run_id = r.run_id and c.stage = 'ablate' and c.part = 0 limit 1) as sha256,
+      (select jsonb_object_agg(o.stage, o.output) from anneal.outputs o where o.run_id = r.run_id) as outputs
+    from anneal.runs r
+    where r.name = ${name} and r.spec is not null and r.release is not null
+    order by r.recorded_at desc limit ${limit}`;
+  return runs.map(({ run_id, release, spec, state, sha256, outputs }) => ({
+    runId: run_id,
+    release,
+    spec,
+    state,
+    outputs: (outputs ?? {}) as EarlierRunRow['outputs'],
+    checkpointSha256: sha256,
+  }));
 }

@@ -147,8 +147,6 @@ describe('what this version does not act on', () => {
     ['ablate.precision', { ablate: { precision: 'bnb_4bit' } }],
     ['quantize.calibration', { quantize: { method: 'awq', calibration: 'a/b' } }],
     ['compute.volume', { compute: { volume: 'network:v' } }],
-    ['budget.park', { budget: { capUsd: 1, park: 'stop' } }],
-    ['budget.onFailure.keep', { budget: { capUsd: 1, onFailure: { keep: '1h' } } }],
     ['serve.target', { serve: { ...serve, target: 'pod' } }],
     ['serve.kind', { serve: { ...serve, kind: 'vision' } }],
     ['serve.volume', { serve: { ...serve, volume: 'network:v' } }],

@@ -48,10 +48,12 @@ export function listen(run: Run): void {
       requireApprovalStage(run, stage);
     },
   });
-  setHandler(messages.continueRunUpdate, (changes?: SpecChanges) => continueRun(run, changes ?? {}), {
+  // The temporal command line may send no argument at all.
+  const given = (changes: SpecChanges | null | undefined): SpecChanges => changes ?? {};
+  setHandler(messages.continueRunUpdate, (changes: SpecChanges) => continueRun(run, given(changes)), {
     ...describe('continueRun'),
-    validator: (changes?: SpecChanges) => {
-      requireContinuable(run, changes ?? {});
+    validator: (changes: SpecChanges) => {
+      requireContinuable(run, given(changes));
     },
   });
 }
