@@ -102,7 +102,7 @@ async function failureOf(client: Client, started: StartedRun): Promise<string> {
     return '';
   } catch (error) {
     const { cause } = error as { cause?: { type?: string; message?: string } };
-    return `${cause?.type ?? ''}: ${cause?.message ?? ''}`;
+    return `${cause?.type ?? ''}: ${cause?.message?.split('\n', 1).join('') ?? ''}`;
   }
 }
 
