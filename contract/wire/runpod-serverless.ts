@@ -59,7 +59,11 @@ export const wireChatChunkSchema = z.looseObject({
   usage: usageSchema.nullish(),
 });
 
-/** A worker's failure arrives with HTTP 200: `{"error":{"message":…}}`, bare or in a one-element array. */
-export const wireWorkerErrorSchema = z.looseObject({
-  error: z.union([z.string(), z.looseObject({ message: z.string() })]),
-});
+/**
+ * A worker's failure arrives with HTTP 200: `{"error":{"message":…}}`, bare or in a one-element array. Older vLLM puts
+ * the message beside `"object":"error"`.
+ */
+export const wireWorkerErrorSchema = z.union([
+  z.looseObject({ error: z.union([z.string(), z.looseObject({ message: z.string() })]) }),
+  z.looseObject({ object: z.literal('error'), message: z.string() }).transform(({ message }) => ({ error: message })),
+]);

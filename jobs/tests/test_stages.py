@@ -202,6 +202,20 @@ def test_the_server_gives_exactly_the_recorded_answers(pipeline: Pipeline) -> No
         assert status_of(f"{url}/v1/chat/completions", near)[0] == 400
 
 
+def test_the_server_answers_to_each_of_its_names_and_carries_the_first(pipeline: Pipeline) -> None:
+    with serving(pipeline.pod, pipeline.work / "release", 512, ("tiny", "tiny.r1")) as url:
+        models = json.load(urllib.request.urlopen(f"{url}/v1/models"))
+        assert [card["id"] for card in models["data"]] == ["tiny", "tiny.r1"]
+        body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+        answers = [post(f"{url}/v1/chat/completions", {**body, "model": name}) for name in ("tiny", "tiny.r1")]
+        assert answers[0]["choices"] == answers[1]["choices"]
+        assert [answer["model"] for answer in answers] == ["tiny", "tiny"]
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(f"{url}/v1/chat/completions", {**body, "model": "tiny.r2"})
+        assert caught.value.code == 404
+        assert json.load(caught.value)["error"]["message"] == "The model `tiny.r2` does not exist."
+
+
 def test_a_damaged_block_changes_the_answers(pipeline: Pipeline, tmp_path: Path) -> None:
     pod = Pod(tmp_path / "damaged", tmp_path)
     for name in ("base", "merged", "release"):
@@ -335,11 +349,12 @@ def test_no_trial_within_the_limit_is_a_named_failure(pod: Pod, base_model: Path
 class serving:
     """The real server as a process, on a port of its own choice."""
 
-    def __init__(self, pod: Pod, model: Path, length: int) -> None:
+    def __init__(self, pod: Pod, model: Path, length: int, names: tuple[str, ...] = ("tiny",)) -> None:
         import subprocess
         import sys
 
-        arguments = ["--model", str(model), "--port", "0", "--served-model-name", "tiny", "--max-model-len", str(length)]
+        arguments = ["--model", str(model), "--port", "0", "--max-model-len", str(length)]
+        arguments += ["--served-model-name", *names]
         arguments += ["--default-chat-template-kwargs", '{"enable_thinking": false}']
         command = [sys.executable, "-m", "toolchains.rehearsal.serve", *arguments]
         self._process = subprocess.Popen(command, cwd=JOBS, env=pod.env, stdout=subprocess.PIPE)

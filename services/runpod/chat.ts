@@ -1,5 +1,5 @@
 import { wireChatChunkSchema, wireChatSchema, wireWorkerErrorSchema } from '../../contract/wire/runpod-serverless.ts';
-import { RunPodError } from './errors.ts';
+import { RunPodError, saysUnknownModel } from './errors.ts';
 import type { ChatAnswer, ChatRequest } from './port.ts';
 import { factsOf, parseAs, send, sendForJson, type ServingOptions } from './serving-request.ts';
 import { sseData } from './sse.ts';
@@ -115,7 +115,7 @@ function throwWorkerError(answer: unknown, operation: string): void {
   const message = (typeof error === 'string' ? error : error.message).slice(0, 300);
   throw new RunPodError(`RunPod ${operation}: the worker answered: ${message}`, {
     kind: 'refused',
-    code: 'Invalid',
+    code: saysUnknownModel(message) ? 'UnknownModel' : 'Invalid',
     operation,
     httpStatus: 200,
   });

@@ -10,12 +10,16 @@ export type RunPodErrorCode =
   | 'InsufficientBalance'
   | 'WorkerQuota'
   | 'NotFound'
+  | 'UnknownModel'
   | 'Retired'
   | 'RateLimited'
   | 'Invalid'
   | 'Server'
   | 'Network'
   | 'Timeout';
+
+/** vLLM's words for a served name it does not have; they come as HTTP 404, or inside a job that completed. */
+export const saysUnknownModel = (text: string): boolean => /\bmodel\b.{0,300}\bdoes not exist/is.test(text);
 
 export class RunPodError extends Error {
   override readonly name = 'RunPodError';

@@ -1,5 +1,13 @@
 import type { z } from 'zod';
-import { fromHttpStatus, fromTransportFailure, retryAfter, unexpectedShape, type CallFacts } from './to-error.ts';
+import { saysUnknownModel } from './errors.ts';
+import {
+  fromHttpStatus,
+  fromTransportFailure,
+  retryAfter,
+  unexpectedShape,
+  unknownModel,
+  type CallFacts,
+} from './to-error.ts';
 
 export interface ServingOptions {
   /** Base with `/v2`, e.g. `https://api.runpod.ai/v2`. */
@@ -36,7 +44,10 @@ export async function send(options: ServingOptions, request: ServingRequest): Pr
   }
   if (response.ok) return response;
   // Error bodies are undocumented and may echo the request: they are drained, not shown.
+  const { status } = response;
+  const text = status === 400 || status === 404 ? await response.text().catch(() => '') : '';
   await response.body?.cancel().catch(() => undefined);
+  if (saysUnknownModel(text)) throw unknownModel(facts, status);
   throw fromHttpStatus(response.status, null, retryAfter(response.headers), facts);
 }
 

@@ -75,6 +75,15 @@ export function fromHttpStatus(
   return make('refused', 'Invalid', `HTTP ${status}`);
 }
 
+/** The worker that answered serves no model of the name asked for. */
+export const unknownModel = (facts: CallFacts, httpStatus: number): RunPodError =>
+  new RunPodError(compose(facts, 'the worker does not serve a model of this name'), {
+    kind: 'refused',
+    code: 'UnknownModel',
+    operation: facts.operation,
+    httpStatus,
+  });
+
 /** The request ended without an answer we can read. */
 export function fromTransportFailure(error: unknown, facts: CallFacts): RunPodError {
   // Read by shape: `instanceof` fails for errors of another realm, such as fetch's under a test runner.

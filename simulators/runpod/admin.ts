@@ -7,6 +7,7 @@ import type { Bindings } from './http.ts';
 import type { PodFleet } from './pods.ts';
 import type { Autoscaler } from './serverless/autoscaler.ts';
 import type { ReleasePolicy } from './serverless/releases.ts';
+import type { JobRecord } from './state.ts';
 
 /** Mounts `/_sim/…`: scripting and looking inside. No key: the simulator listens on loopback only. */
 export function mountAdmin(
@@ -77,6 +78,16 @@ export interface SimulatorView {
     log: string;
     processes: number[];
   }[];
+  /** Jobs still kept, with the release that had each. `failed`: an error inside a completed job as well. */
+  jobs: {
+    id: string;
+    endpointId: string;
+    status: string;
+    release: number | null;
+    /** The model asked for, where one was. */
+    model: string | null;
+    failed: boolean;
+  }[];
   /** `spentUsd` is the ledger's total. */
   ledger: { balanceUsd: number; spentUsd: number; spendPerHourUsd: number; meters: Record<string, number> };
 }
@@ -102,6 +113,7 @@ export function describeState(context: SimulatorContext, fleet: PodFleet, scaler
       const stale = scaler.isStale(worker);
       return { id, endpointId, release, stale, state, crashes, lastError, log: worker.log(), processes };
     }),
+    jobs: Object.values(data.jobs).map(describeJob),
     ledger: {
       balanceUsd: data.balanceUsd,
       spentUsd: data.spentUsd,
@@ -109,4 +121,11 @@ export function describeState(context: SimulatorContext, fleet: PodFleet, scaler
       meters: Object.fromEntries(Object.entries(data.meters).map(([id, { total }]) => [id, total])),
     },
   };
+}
+
+function describeJob({ id, endpointId, status, release, input, output }: JobRecord): SimulatorView['jobs'][number] {
+  const { model } = (input['openai_input'] ?? {}) as { model?: unknown };
+  const first: unknown = Array.isArray(output) ? output[0] : output;
+  const failed = typeof first === 'object' && first !== null && 'error' in first;
+  return { id, endpointId, status, release, model: typeof model === 'string' ? model : null, failed };
 }

@@ -83,6 +83,8 @@ export interface JobRecord {
   /** Chunks not yet drained by /stream. */
   chunks: unknown[];
   workerId: string | null;
+  /** The release of that worker: the endpoint's version it runs. */
+  release: number | null;
   createdAt: number;
   startedAt: number | null;
   endedAt: number | null;

@@ -12,7 +12,7 @@ const POOL = 'AMPERE_80';
 const engine = [
   process.execPath,
   fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{name}'],
+  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
   ['--max-model-len', '{maxModelLen}'],
 ];
 

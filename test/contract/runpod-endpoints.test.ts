@@ -10,7 +10,7 @@ const HUB_TOKEN = 'hf_token_of_the_worker';
 const engine = [
   process.execPath,
   fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{name}'],
+  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
   ['--max-model-len', '{maxModelLen}'],
 ];
 
@@ -188,8 +188,8 @@ describe('data plane', () => {
   test("a worker's failure is an error, whole and streamed", async () => {
     const { id } = await deploy();
     const other = { ...ask('hi'), model: 'another' };
-    expect(await codeOf(world.serving.chat(id, other, { timeoutMs: 10_000 }))).toBe('refused/Invalid');
-    expect(await codeOf(world.serving.chatStream(id, other, { timeoutMs: 10_000 }))).toBe('refused/Invalid');
+    expect(await codeOf(world.serving.chat(id, other, { timeoutMs: 10_000 }))).toBe('refused/UnknownModel');
+    expect(await codeOf(world.serving.chatStream(id, other, { timeoutMs: 10_000 }))).toBe('refused/UnknownModel');
     const job = await world.serving.run(id, { nonsense: true });
     expect(await ended(id, job.id)).toMatchObject({
       status: 'COMPLETED',
@@ -205,6 +205,32 @@ describe('data plane', () => {
     expect(await world.serving.status(id, job.id)).toMatchObject({ status: 'CANCELLED' });
     await world.serving.cancel(id, 'neverthere');
     expect(await world.serving.status(id, 'neverthere')).toBeNull();
+  });
+
+  test('a worker answers to every name of its extra arguments, which win over the override', async () => {
+    const { id } = await deploy({}, { VLLM_EXTRA_ARGS: '--served-model-name tiny tiny.r1 --enforce-eager' });
+    expect(await world.serving.listModels(id)).toEqual(['tiny', 'tiny.r1']);
+    const named = (model: string) => world.serving.chat(id, { ...ask('hi'), model }, { timeoutMs: 10_000 });
+    expect((await named('tiny.r1')).text).toBe((await named('tiny')).text);
+    expect(await codeOf(named('tiny.r2'))).toBe('refused/UnknownModel');
+    const streamed = world.serving.chatStream(id, { ...ask('hi'), model: 'tiny.r2' }, { timeoutMs: 10_000 });
+    expect(await codeOf(streamed)).toBe('refused/UnknownModel');
+    expect(world.simulator.state().jobs.filter(({ failed }) => failed)).toMatchObject([
+      { model: 'tiny.r2', status: 'COMPLETED', release: expect.any(Number) },
+      { model: 'tiny.r2' },
+    ]);
+  });
+
+  test.each([
+    [404, { error: { message: 'The model `x` does not exist.' } }, 'refused/UnknownModel'],
+    [400, 'The model `x` does not exist.', 'refused/UnknownModel'],
+    [200, { object: 'error', message: 'The model `x` does not exist.', code: 404 }, 'refused/UnknownModel'],
+    [404, { error: 'endpoint not found' }, 'refused/NotFound'],
+    [400, { error: 'bad request' }, 'refused/Invalid'],
+  ])('an answer of status %d with %j is %s', async (status, body, code) => {
+    const { id } = await deploy();
+    world.simulator.faults.add({ target: 'dataplane', operation: 'openai', action: { kind: 'status', status, body } });
+    expect(await codeOf(world.serving.chat(id, ask('hi'), { timeoutMs: 10_000 }))).toBe(code);
   });
 
   test('without stock a worker is throttled, and comes when there is some', async () => {

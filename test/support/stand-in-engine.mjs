@@ -1,4 +1,4 @@
-/** A model server for tests: OpenAI's routes without a model. `CRASH` in the served name makes it end at once. */
+/** A model server for tests: OpenAI's routes without a model. `CRASH` in its first name makes it end at once. */
 import { createServer } from 'node:http';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,15 @@ const options = Object.fromEntries(
     .slice(2)
     .flatMap((word, index, words) => (word.startsWith('--') ? [[word.slice(2), words[index + 1]]] : [])),
 );
-const name = options['served-model-name'];
+const after = process.argv.slice(process.argv.indexOf('--served-model-name') + 1);
+const names = after.slice(
+  0,
+  Math.max(
+    1,
+    after.findIndex((word) => word.startsWith('--')),
+  ),
+);
+const name = names[0];
 if (name.includes('CRASH') || !existsSync(join(options.model, 'config.json'))) {
   console.error('cannot load the model');
   process.exit(1);
@@ -33,11 +41,11 @@ createServer(async (request, response) => {
   if (request.url === '/v1/models')
     return json(response, 200, {
       object: 'list',
-      data: [{ id: name, max_model_len: Number(options['max-model-len']) }],
+      data: names.map((id) => ({ id, max_model_len: Number(options['max-model-len']) })),
     });
   if (request.url !== '/v1/chat/completions') return json(response, 404, { error: { message: 'no such route' } });
-  if (body.model !== name)
-    return json(response, 404, { error: { message: `The model ${body.model} does not exist.` } });
+  if (!names.includes(body.model))
+    return json(response, 404, { error: { message: `The model \`${body.model}\` does not exist.` } });
   if (body.messages?.at(-1)?.content === 'hang') return;
   if (body.messages?.at(-1)?.content === 'die') process.exit(7);
   if (!body.stream) return json(response, 200, completion(WORDS.join('')));

@@ -1,7 +1,8 @@
 """A model server with vLLM's OpenAI surface that decodes from the files it is given.
 
-`python -m toolchains.rehearsal.serve --model DIR --host 127.0.0.1 --port N --served-model-name NAME --max-model-len N
-[--default-chat-template-kwargs JSON]`. Routes: GET /health, GET /v1/models, POST /v1/chat/completions, POST /v1/completions.
+`python -m toolchains.rehearsal.serve --model DIR --host 127.0.0.1 --port N --served-model-name NAME [NAME ...]
+--max-model-len N [--default-chat-template-kwargs JSON]`. It answers to each of its names; answers carry the first.
+Routes: GET /health, GET /v1/models, POST /v1/chat/completions, POST /v1/completions.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ class Work:
 class Engine:
     """Model, tokenizer and limits; one generation at a time, since numpy on one core gains nothing from more."""
 
-    def __init__(self, folder: Path, name: str, max_model_len: int | None, template_kwargs: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, names: list[str], max_model_len: int | None, template_kwargs: dict[str, Any]) -> None:
         self._decoder, self._chat = Decoder.load(folder), Chat(folder)
-        self.name = name
+        self.names = names
+        self.name = names[0]
         positions = self._decoder.config.max_positions
         if max_model_len is not None and not 1 <= max_model_len <= positions:
             raise SystemExit(f"--max-model-len {max_model_len} must lie between 1 and the model's {positions} positions")
@@ -68,7 +70,7 @@ class Engine:
 
     def accept(self, body: dict[str, Any], *, chat: bool) -> Work:
         """Checks one request body; raises `RequestError`."""
-        if body.get("model", self.name) != self.name:
+        if body.get("model", self.name) not in self.names:
             raise RequestError(404, "NotFoundError", f"The model `{body['model']}` does not exist.", "model")
         ids = self._chat_ids(body) if chat else self._completion_ids(body)
         room = self.max_model_len - len(ids)
@@ -174,7 +176,6 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/models":
             engine = self.engine
             card = {
-                "id": engine.name,
                 "object": "model",
                 "created": engine.created,
                 "owned_by": "vllm",
@@ -182,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
                 "parent": None,
                 "max_model_len": engine.max_model_len,
             }
-            self._send(200, {"object": "list", "data": [card]})
+            self._send(200, {"object": "list", "data": [{"id": name, **card} for name in engine.names]})
         else:
             self._send(404, {"detail": "Not Found"})
 
@@ -293,12 +294,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--served-model-name", default=None)
+    parser.add_argument("--served-model-name", nargs="+", default=None)
     parser.add_argument("--max-model-len", type=int, default=None)
     parser.add_argument("--default-chat-template-kwargs", type=json.loads, default={})
     options = parser.parse_args()
-    name = options.served_model_name or str(options.model)
-    engine = Engine(options.model, name, options.max_model_len, options.default_chat_template_kwargs)
+    names = options.served_model_name or [str(options.model)]
+    engine = Engine(options.model, names, options.max_model_len, options.default_chat_template_kwargs)
     server = make_server(engine, options.host, options.port)
     print(json.dumps({"type": "listening", "host": options.host, "port": server.server_address[1]}), flush=True)
     server.serve_forever()

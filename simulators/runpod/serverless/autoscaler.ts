@@ -120,7 +120,7 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
     const abort = new AbortController();
     running.set(job.id, abort);
     worker.running += 1;
-    book.begin(job, worker.id);
+    book.begin(job, worker);
     const forget = timers.after(job.executionTimeoutMs, () => {
       book.end(job, 'TIMED_OUT', null, 'job timed out');
       abort.abort();
@@ -128,7 +128,7 @@ export function createAutoscaler(context: SimulatorContext, book: JobBook): Auto
     const push = (chunk: string) => {
       book.push(job, chunk);
     };
-    const result = await handleJob(job, engineUrl, worker.servedName, push, abort.signal);
+    const result = await handleJob(job, engineUrl, worker.servedNames[0] ?? '', push, abort.signal);
     forget();
     running.delete(job.id);
     worker.running -= 1;

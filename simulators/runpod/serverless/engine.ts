@@ -7,21 +7,21 @@ import type { SimulatorContext } from '../context.ts';
 
 /**
  * How the model server is started: words with `{placeholders}`; an inner list is left out as a whole when one of its
- * placeholders has no value.
+ * placeholders has no value. `{names}` as a word of its own is every served name, `{name}` the first.
  */
 export type EngineTemplate = readonly (string | readonly string[])[];
 
 export const REHEARSAL_ENGINE: EngineTemplate = [
   '{python}',
   ...['-m', 'toolchains.rehearsal.serve'],
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{name}'],
+  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
   ['--max-model-len', '{maxModelLen}'],
   ['--default-chat-template-kwargs', '{chatTemplateKwargs}'],
 ];
 
 export interface EngineValues {
   model: string;
-  name: string;
+  names: readonly string[];
   maxModelLen: string | undefined;
   chatTemplateKwargs: string | undefined;
 }
@@ -41,7 +41,13 @@ export async function startEngine(
 ): Promise<Engine> {
   const port = await freePort(context.host);
   const python = context.pythonBin === null ? 'python3' : join(context.pythonBin, 'python');
-  const argv = fill(context.engine, { ...values, python, host: context.host, port: String(port) });
+  const argv = fill(context.engine, {
+    ...values,
+    name: values.names[0],
+    python,
+    host: context.host,
+    port: String(port),
+  });
   const system = process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   const log = openSync(logFile, 'a');
   const child = spawn(argv[0] ?? '', argv.slice(1), {
@@ -86,18 +92,22 @@ export async function untilHealthy(engine: Engine, limitMs: number, signal: Abor
   throw new Error('stopped');
 }
 
-function fill(template: EngineTemplate, values: Record<string, string | undefined>): string[] {
-  const expand = (word: string): string | undefined => {
+type Values = EngineValues & Record<string, string | readonly string[] | undefined>;
+
+function fill(template: EngineTemplate, { names, ...values }: Values): string[] {
+  const expand = (word: string): string | readonly string[] | undefined => {
+    if (word === '{names}') return names;
     let missing = false;
     const text = word.replace(/\{(\w+)\}/g, (_, name: string) => {
-      missing ||= values[name] === undefined;
-      return values[name] ?? '';
+      const value = values[name];
+      missing ||= typeof value !== 'string';
+      return typeof value === 'string' ? value : '';
     });
     return missing ? undefined : text;
   };
   return template.flatMap((part) => {
     const words = [part].flat().map(expand);
-    return words.every((word) => word !== undefined) ? words : [];
+    return words.every((word) => word !== undefined) ? words.flat() : [];
   });
 }
 

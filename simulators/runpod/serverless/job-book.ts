@@ -19,7 +19,7 @@ export interface JobBook {
   find(endpointId: string, jobId: string): JobRecord | undefined;
   of(endpointId: string, status: JobStatus): JobRecord[];
   feed(job: JobRecord): EventEmitter;
-  begin(job: JobRecord, workerId: string): void;
+  begin(job: JobRecord, worker: { id: string; release: number }): void;
   push(job: JobRecord, chunk: unknown): void;
   /** A job ends once; a later end is ignored. */
   end(job: JobRecord, status: JobStatus, output: unknown, error: string | null): void;
@@ -45,7 +45,14 @@ export function createJobBook(store: StateStore): JobBook {
     return found;
   };
   const requeue = (job: JobRecord): void => {
-    Object.assign(job, { status: 'IN_QUEUE', workerId: null, startedAt: null, chunks: [], retries: job.retries + 1 });
+    Object.assign(job, {
+      status: 'IN_QUEUE',
+      workerId: null,
+      release: null,
+      startedAt: null,
+      chunks: [],
+      retries: job.retries + 1,
+    });
     tally(job.endpointId).retried += 1;
   };
   // What an earlier simulator was working on starts over.
@@ -62,6 +69,7 @@ export function createJobBook(store: StateStore): JobBook {
         error: null,
         chunks: [],
         workerId: null,
+        release: null,
         createdAt: Date.now(),
         startedAt: null,
         endedAt: null,
@@ -79,8 +87,8 @@ export function createJobBook(store: StateStore): JobBook {
     of: (endpointId, status) =>
       Object.values(jobs).filter((job) => job.endpointId === endpointId && job.status === status),
     feed,
-    begin(job, workerId) {
-      Object.assign(job, { status: 'IN_PROGRESS', workerId, startedAt: Date.now() });
+    begin(job, { id: workerId, release }) {
+      Object.assign(job, { status: 'IN_PROGRESS', workerId, release, startedAt: Date.now() });
     },
     push(job, chunk) {
       job.chunks.push(chunk);

@@ -7,6 +7,7 @@ import { resolveSecrets } from '../pods.ts';
 import type { EndpointRecord } from '../state.ts';
 import { startEngine, untilHealthy } from './engine.ts';
 import { downloadModel } from './model-files.ts';
+import { servedNames } from './served-names.ts';
 
 export type WorkerState = 'throttled' | 'initializing' | 'ready' | 'unhealthy' | 'stopped';
 
@@ -16,7 +17,8 @@ export interface Worker {
   /** The endpoint's release when it started; another one makes the worker stale. */
   readonly release: number;
   readonly concurrency: number;
-  readonly servedName: string;
+  /** What its engine answers to; answers carry the first. */
+  readonly servedNames: readonly string[];
   state: WorkerState;
   crashes: number;
   engineUrl: string | null;
@@ -61,7 +63,7 @@ export function startWorker(
     endpointId: endpoint.id,
     release,
     concurrency: Number(env['MAX_CONCURRENCY'] ?? 30),
-    servedName: env['OPENAI_SERVED_MODEL_NAME_OVERRIDE'] ?? env['MODEL_NAME'] ?? '',
+    servedNames: servedNames(env),
     state: 'throttled',
     crashes: 0,
     engineUrl: null,
@@ -129,7 +131,7 @@ export function startWorker(
     }
     const values = {
       model: modelDir,
-      name: worker.servedName,
+      names: worker.servedNames,
       maxModelLen: env['MAX_MODEL_LEN'],
       chatTemplateKwargs: env['DEFAULT_CHAT_TEMPLATE_KWARGS'],
     };
