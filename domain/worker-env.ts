@@ -27,7 +27,18 @@ export function workerEnv(
     ...(serve.thinking === 'off' ? { DEFAULT_CHAT_TEMPLATE_KWARGS: '{"enable_thinking": false}' } : {}),
     ...(hubTokenSecret ? { HF_TOKEN: `{{ RUNPOD_SECRET_${hubTokenSecret} }}` } : {}),
     ...serve.env,
+    VLLM_EXTRA_ARGS: extraArgs(plan, serve.env['VLLM_EXTRA_ARGS']),
   };
+}
+
+/** The name that one release's workers alone answer to, beside the model's own. */
+export const releaseModelName = ({ spec, release, serving }: Plan): string =>
+  `${serving?.servedModelName ?? spec.name}.${release}`;
+
+/** vLLM takes several names and puts the first into its answers. Of a flag given twice the last counts: the spec's own. */
+function extraArgs(plan: Plan, own: string | undefined): string {
+  const names = `--served-model-name ${plan.serving?.servedModelName ?? ''} ${releaseModelName(plan)}`;
+  return own === undefined || own.trim() === '' ? names : `${names} ${own}`;
 }
 
 /** RunPod gives a worker 7 minutes to become ready unless told otherwise; large models load at 0.1 GB/s on a cold host. */

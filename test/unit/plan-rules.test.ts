@@ -146,6 +146,14 @@ describe('environment of a serving worker', () => {
     expect(of({ serve: { env: { MAX_MODEL_LEN: '64' } } })['MAX_MODEL_LEN']).toBe('64');
   });
 
+  test('answers to its own name first, and to the name of its release', () => {
+    const of = (env: Record<string, string>) => workerEnv(aPlan(aSpec({ serve: { env } })), release, null);
+    const names = '--served-model-name tiny tiny.r20260101-000000';
+    expect(of({})['VLLM_EXTRA_ARGS']).toBe(names);
+    expect(of({ VLLM_EXTRA_ARGS: ' ' })['VLLM_EXTRA_ARGS']).toBe(names);
+    expect(of({ VLLM_EXTRA_ARGS: '--enforce-eager' })['VLLM_EXTRA_ARGS']).toBe(`${names} --enforce-eager`);
+  });
+
   test('large models get more time to start, small ones never less than the floor', () => {
     expect(initTimeoutSeconds(2_000_000)).toBe(800);
     expect(initTimeoutSeconds(141e9)).toBe(2_010);
