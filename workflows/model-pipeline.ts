@@ -158,10 +158,10 @@ function registration(run: Run, { deploy: deployed, smoke }: DeployReleaseResult
 async function closing(run: Run, story: () => Promise<void>): Promise<PipelineResult> {
   try {
     await story();
-    await run.closeBooks('Completed', BOOKS_LIMIT_MS);
+    await run.books.close('Completed', BOOKS_LIMIT_MS);
     return result(run);
   } catch (error) {
-    await run.closeBooks(isCancellation(error) ? 'Cancelled' : 'Failed', BOOKS_LIMIT_MS);
+    await run.books.close(isCancellation(error) ? 'Cancelled' : 'Failed', BOOKS_LIMIT_MS);
     throw toRunFailure(error);
   }
 }

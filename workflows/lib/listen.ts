@@ -75,7 +75,7 @@ function isEdge(edge: unknown): edge is StageReport {
 function extendBudget(run: Run, usd: number): { capUsd: number } {
   const capUsd = toUsd(run.budget.extend(fromUsd(usd)));
   run.deadline.moveSoon();
-  run.setAttributes({ BudgetUsd: capUsd });
+  run.attributes.set({ BudgetUsd: capUsd });
   run.show();
   return { capUsd };
 }

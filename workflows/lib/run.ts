@@ -1,16 +1,5 @@
-import {
-  CancellationScope,
-  condition,
-  log,
-  setCurrentDetails,
-  upsertSearchAttributes,
-  workflowInfo,
-} from '@temporalio/workflow';
-import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import type { Books, MeterEntry, RunRef } from '../../contract/activities.ts';
-import type { Json } from '../../contract/json.ts';
-import type { SearchAttributeName } from '../../contract/names.ts';
-import { SEARCH_ATTRIBUTES } from '../../contract/names.ts';
+import { condition, log, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import type { RunRef } from '../../contract/activities.ts';
 import { STAGES, type PodJobStage, type Stage } from '../../contract/stage-names.ts';
 import type {
   DurableStage,
@@ -22,19 +11,20 @@ import type {
   StageReport,
 } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
-import type { Meter } from '../../domain/budget.ts';
 import { toMs } from '../../domain/duration.ts';
 import { formatUsd, toUsd, ZERO_USD } from '../../domain/money.ts';
 import { firstAffected } from '../../domain/spec-changes.ts';
 import { whyNotWanted } from '../../domain/stages-wanted.ts';
-import { checkGiven, keepBooks } from '../activity-proxies.ts';
+import { checkGiven } from '../activity-proxies.ts';
 import type { ApprovalStage } from '../messages.ts';
 import { Attention } from './attention.ts';
+import { BookKeeper } from './book-keeper.ts';
 import { BudgetGuard } from './budget-guard.ts';
 import { currentDetails } from './current-details.ts';
 import { failure } from './failures.ts';
 import { listen } from './listen.ts';
 import { HardDeadline } from './hard-deadline.ts';
+import { SearchAttributes } from './search-attributes.ts';
 import { StageBoard } from './stage-board.ts';
 
 /** What may be done about a job that is being followed, from outside the stage that follows it. */
@@ -60,6 +50,8 @@ export class Run {
   readonly board: StageBoard;
   readonly deadline = new HardDeadline(this);
   readonly attention = new Attention(this);
+  readonly attributes = new SearchAttributes();
+  readonly books = new BookKeeper(this);
   /** Stages whose files lie on the pod that is held now. */
   readonly onPod = new Set<Stage>();
   activeJob: ActiveJob | null = null;
@@ -82,11 +74,7 @@ export class Run {
   private waitingFor: string | null = null;
   private readonly ids = { podId: null as string | null, endpointId: null as string | null };
   readonly approved = new Set<ApprovalStage>();
-  private booksDirty = false;
-  private copying: Promise<void> | null = null;
-  private end: Books['end'] = null;
   private readonly title: string;
-
   private readonly until: Stage | undefined;
 
   constructor({ title, cap, warnAt, given, until }: RunOptions) {
@@ -120,7 +108,7 @@ export class Run {
 
   acceptPlan(plan: Plan): void {
     this.plan = plan;
-    this.setAttributes({ ModelName: plan.spec.name, BudgetUsd: toUsd(this.budget.currentCap()) });
+    this.attributes.set({ ModelName: plan.spec.name, BudgetUsd: toUsd(this.budget.currentCap()) });
   }
 
   /** Runs a stage and keeps its output. */
@@ -203,20 +191,20 @@ export class Run {
   /** Starts paying for something. The id says what: `pod/<id>`, `serving/<release>`. */
   startMeter(id: string, ratePerHour: MicroUsd, fromMs = Date.now()): void {
     this.budget.startMeter(id, ratePerHour, fromMs);
-    this.copyBooks();
+    this.books.copy();
     this.show();
   }
 
   stopMeter(id: string): void {
     this.budget.stopMeter(id);
-    this.setAttributes({ SpentUsd: toUsd(this.budget.spent()) });
-    this.copyBooks();
+    this.attributes.set({ SpentUsd: toUsd(this.budget.spent()) });
+    this.books.copy();
     this.show();
   }
 
   setIds(ids: Partial<Run['ids']>, gpuType?: string): void {
     Object.assign(this.ids, ids);
-    this.setAttributes({
+    this.attributes.set({
       ...(ids.podId === undefined ? {} : { PodId: ids.podId }),
       ...(ids.endpointId === undefined ? {} : { EndpointId: ids.endpointId }),
       ...(gpuType === undefined ? {} : { GpuType: gpuType }),
@@ -233,50 +221,6 @@ export class Run {
       activeJob: this.activeJob ? { jobId: this.activeJob.jobId, stage: this.activeJob.stage } : null,
       ids: { ...this.ids, commit: this.outputs.publish?.commit ?? null },
       spend: this.lastSpend,
-    };
-  }
-
-  /**
-   * Copies everything known so far into Postgres. Nothing waits for it while the run goes on. One copy at a time, each of
-   * the newest state, so that an old one never overwrites a new one; only money edges ask for it, so a history holds few.
-   */
-  copyBooks(): void {
-    this.booksDirty = true;
-    this.copying ??= this.copyUntilClean().finally(() => (this.copying = null));
-  }
-
-  /** Closes the books: waits a while for the last copy, since a closed run makes no more of them. */
-  async closeBooks(state: string, limitMs: number): Promise<void> {
-    await CancellationScope.nonCancellable(async () => {
-      this.end = { state, atMs: Date.now() };
-      this.copyBooks();
-      await condition(() => this.copying === null, limitMs);
-    });
-  }
-
-  private async copyUntilClean(): Promise<void> {
-    while (this.booksDirty && this.plan) {
-      this.booksDirty = false;
-      try {
-        await CancellationScope.nonCancellable(() => keepBooks(this.books()));
-      } catch (error) {
-        log.warn('a copy of the books failed', { error: String(error) });
-      }
-    }
-  }
-
-  private books(): Books {
-    return {
-      run: this.ref,
-      spec: this.requirePlan().spec as unknown as Json,
-      cap: this.budget.currentCap(),
-      spent: this.budget.spent(),
-      overrun: this.budget.overrun(),
-      meters: this.budget.entries().map(toMeterEntry),
-      stages: this.board
-        .ended()
-        .map((report) => ({ report, output: (this.outputs[report.stage] ?? null) as unknown as Json })),
-      end: this.end,
     };
   }
 
@@ -297,7 +241,7 @@ export class Run {
   }
 
   private onEdge(report: StageReport): void {
-    if (report.state === 'running' || report.state === 'waiting') this.setAttributes({ PipelineStage: report.stage });
+    if (report.state === 'running' || report.state === 'waiting') this.attributes.set({ PipelineStage: report.stage });
     this.show();
   }
 
@@ -305,20 +249,6 @@ export class Run {
     this.lastSpend = this.budget.snapshot();
     setCurrentDetails(currentDetails(this.progress()));
   }
-
-  setAttributes(values: Partial<Record<SearchAttributeName, string | number | null>>): void {
-    const pairs = Object.entries(values).map(([name, value]) =>
-      SEARCH_ATTRIBUTES[name as SearchAttributeName] === 'DOUBLE'
-        ? { key: defineSearchAttributeKey(name, SearchAttributeType.DOUBLE), value: value as number | null }
-        : { key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value: value as string | null },
-    );
-    if (pairs.length > 0) upsertSearchAttributes(pairs);
-  }
 }
 
 const GIVEN_STAGES = ['ablate', 'verify', 'publish'] as const satisfies readonly DurableStage[];
-
-function toMeterEntry({ id, ...meter }: Meter & { amount: MicroUsd }): MeterEntry {
-  const [resource, ...rest] = id.split('/');
-  return { resource: resource === 'pod' ? 'pod' : 'serving', resourceId: rest.join('/'), ...meter };
-}
