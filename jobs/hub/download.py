@@ -12,7 +12,7 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts.hashing import FileDigest, digest_file, list_files
 from hub.activity_watch import folder_bytes, watching
-from hub.connection import named_failures
+from hub.patience import patiently
 from hub.remote_tree import RemoteFile, files_at
 
 # Weights in other formats would double the download; .gitattributes belongs to the Hub.
@@ -23,16 +23,20 @@ def download(context: JobContext, api: Any, repository: str, commit: str, folder
     """Downloads `repository` at `commit` into `folder` and returns the digests of its files, sorted by path.
 
     Idempotency key: repository and commit; present files are kept, partial ones continued. Content is compared with the
-    Hub's metadata; a corrupt file is fetched once more, then `CorruptDownload` is raised.
+    Hub's metadata; a corrupt file is fetched once more, then `CorruptDownload` is raised. A busy Hub is waited for.
     """
-    with named_failures(repository), context.ends_at_once():
-        wanted = {path: file for path, file in files_at(api, repository, commit).items() if not _ignored(path)}
-        total = sum(file.size for file in wanted.values())
-        # Only now is it certain that the commit exists; what lies in the folder is not given up before.
-        _claim(folder, repository, commit)
-        _require_room(folder, total)
+    listed = patiently(context, repository, lambda: files_at(api, repository, commit))
+    wanted = {path: file for path, file in listed.items() if not _ignored(path)}
+    total = sum(file.size for file in wanted.values())
+    # Only now is it certain that the commit exists; what lies in the folder is not given up before.
+    _claim(folder, repository, commit)
+    _require_room(folder, total)
+
+    def fetch() -> None:
         with watching(context.events, "download", max(total, 1), lambda: folder_bytes(folder)):
             api.snapshot_download(repository, revision=commit, local_dir=folder, ignore_patterns=IGNORED_PATTERNS)
+
+    patiently(context, repository, fetch)
     for path in list_files(folder):
         if path not in wanted:
             (folder / path).unlink()
@@ -71,8 +75,11 @@ def _checked(context: JobContext, api: Any, repository: str, commit: str, folder
     if digest is not None and file.holds(digest):
         return digest
     (folder / file.path).unlink(missing_ok=True)
-    with named_failures(repository), context.ends_at_once():
-        api.hf_hub_download(repository, file.path, revision=commit, local_dir=folder, force_download=True)
+    patiently(
+        context,
+        repository,
+        lambda: api.hf_hub_download(repository, file.path, revision=commit, local_dir=folder, force_download=True),
+    )
     digest = _digest(folder, file.path)
     if digest is None or not file.holds(digest):
         raise JobFailure(

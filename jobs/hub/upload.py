@@ -9,7 +9,7 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts.hashing import FileDigest
 from hub.activity_watch import sent_bytes, watching
-from hub.connection import named_failures
+from hub.patience import patiently
 from hub.remote_tree import RemoteFile, files_at, head_of, missing_from
 
 _HUB_OWN_FILES = frozenset({".gitattributes"})
@@ -32,7 +32,8 @@ def upload(
     it gets no commit. `delete_others` removes every other file except `.gitattributes`. The commit is read back and
     compared; a difference raises `UploadMismatch`.
     """
-    with named_failures(repository), context.ends_at_once():
+
+    def send() -> tuple[str, int]:
         commit = head_of(api, repository, revision)
         remote = files_at(api, repository, commit)
         missing = missing_from(remote, files)
@@ -53,7 +54,10 @@ def upload(
         # The client may split an upload into several commits; only the head is known to hold everything.
         commit = head_of(api, repository, revision)
         _require_published(files_at(api, repository, commit), files, commit, delete_others)
-    return commit, total
+        return commit, total
+
+    # Asked again, it sends what is missing: parts that arrived are on the Hub.
+    return patiently(context, repository, send)
 
 
 def _others(remote: dict[str, RemoteFile], files: list[FileDigest]) -> list[str]:

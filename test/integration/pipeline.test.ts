@@ -144,7 +144,9 @@ test('a pod that is taken away in mid-ablate is replaced, and the ablation goes 
   expect(result.outputs.provision!.podId).not.toBe(first!.id);
 });
 
-test('failing reads and lagging lists of the provider do not fail a run', async () => {
+test('failing reads and lagging lists of the provider, and a busy Hub, do not fail a run', async () => {
+  // Beyond plan's own reads, so that the pod meets it too.
+  await world.fault({ target: 'hub', operation: '*', action: { kind: 'status', status: 503 }, after: 12, times: 3 });
   await world.fault({ target: 'runpod', operation: 'pod', action: { kind: 'status', status: 502 }, times: 2 });
   await world.fault({ target: 'runpod', operation: 'myself.pods', action: { kind: 'lagList', ms: 1_500 }, times: 5 });
   const result = await resultOf(world.client, await startRun(world.client, podOnly('flaky')));

@@ -25,8 +25,9 @@ def run(context: JobContext) -> dict[str, Any]:
     """Writes work/merged: `W + (alpha / r) * B @ A` in float32, cast back, for every matrix the adapter names.
 
     Param `ablated`: true demands an adapter, false ignores one, absent takes one if there is one; without, the result
-    equals the base. Param `adapterDigest`: what ablate recorded; another adapter is refused (`AdapterMismatch`). Everything else is copied byte for byte. Memory: one matrix. Resumable
-    per shard; a merge made from other inputs is removed first, so the same inputs always give the same bytes.
+    equals the base. Param `adapterDigest`: what ablate recorded; another adapter is refused (`AdapterMismatch`).
+    Everything else is copied byte for byte. Memory: one matrix. Resumable per shard; a merge made from
+    other inputs is removed first, so the same inputs always give the same bytes.
     """
     paths = context.paths
     there = (paths.adapter / "adapter_config.json").exists()
