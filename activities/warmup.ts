@@ -1,47 +1,79 @@
-import { activityInfo } from '@temporalio/activity';
+import { activityInfo, sleep } from '@temporalio/activity';
 import { z } from 'zod';
 import type { WarmupActivities } from '../contract/activities.ts';
-import { RunPodError } from '../services/runpod/errors.ts';
-import type { EndpointHealth } from '../services/runpod/port.ts';
+import { RunPodError, saysUnknownModel } from '../services/runpod/errors.ts';
+import type { EndpointHealth, ServerlessJob } from '../services/runpod/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
 import { fail } from './lib/to-failure.ts';
+import { workerError } from './lib/worker-error.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'serving'>;
 
 const POLL_MS = 1_000;
-const resume = z.object({ jobId: z.string(), startedAtMs: z.number(), saw: z.array(z.string()) });
+/** A warm worker answers a short question at once. */
+const WARM_POLL_MS = 200;
+/** Stale workers may be all there is for as long as a cold start takes; they serve clients meanwhile. */
+const LONGEST_PAUSE_MS = 10_000;
+/** One answer may be luck: several workers take turns during a rolling release. */
+const ANSWERS_IN_A_ROW = 3;
+
+const resume = z.object({
+  jobId: z.string().nullable(),
+  startedAtMs: z.number(),
+  saw: z.array(z.string()),
+  /** Answers in a row so far, and those that came from workers of another release. */
+  answered: z.number().default(0),
+  stale: z.number().default(0),
+});
 
 export const createWarmupActivities = ({ serving }: Dependencies): WarmupActivities => ({
-  async warmEndpoint({ endpointId, deadlineMs, servedModelName }) {
+  async warmEndpoint({ endpointId, deadlineMs, servedModelName, releaseName }) {
     const earlier = resume.safeParse(activityInfo().heartbeatDetails);
-    const startedAtMs = earlier.success ? earlier.data.startedAtMs : Date.now();
-    const saw = new Set(earlier.success ? earlier.data.saw : []);
-    const input = { openai_route: '/v1/chat/completions', openai_input: probe(servedModelName) };
-    const jobId = earlier.success ? earlier.data.jobId : (await heartbeating(() => serving.run(endpointId, input))).id;
-    const ended = await poll(
-      async () => {
-        const job = await serving.status(endpointId, jobId).catch(untilAnswered);
-        const health = await serving.health(endpointId).catch(untilAnswered);
-        if (health) for (const state of statesOf(health)) saw.add(state);
-        if (job === null) throw fail('WarmupFailed', `the endpoint forgot job ${jobId} before answering it`);
-        return job && job.status !== 'IN_QUEUE' && job.status !== 'IN_PROGRESS' ? job : undefined;
-      },
-      {
-        everyMs: POLL_MS,
-        deadlineMs: Math.max(0, startedAtMs + deadlineMs - Date.now()),
-        details: () => ({ jobId, startedAtMs, saw: [...saw] }),
-      },
-    );
-    if (!ended) {
-      await serving.cancel(endpointId, jobId).catch(untilAnswered);
-      throw fail('WarmupFailed', `no answer within the deadline; ${diagnosis(saw)}`, { saw: [...saw] });
+    const state = earlier.success
+      ? earlier.data
+      : { jobId: null, startedAtMs: Date.now(), saw: [], answered: 0, stale: 0 };
+    const saw = new Set(state.saw);
+    const details = (): unknown => ({ ...state, saw: [...saw] });
+    const left = (): number => Math.max(0, state.startedAtMs + deadlineMs - Date.now());
+    const failed = (what: string): Error =>
+      fail('WarmupFailed', `${what}; ${diagnosis(saw, state.stale)}`, { saw: [...saw] });
+    const input = {
+      openai_route: '/v1/chat/completions',
+      openai_input: probe(releaseName ?? servedModelName),
+    };
+    const look = async (jobId: string): Promise<ServerlessJob | undefined> => {
+      const job = await serving.status(endpointId, jobId).catch(untilAnswered);
+      const health = await serving.health(endpointId).catch(untilAnswered);
+      if (health) for (const seen of statesOf(health)) saw.add(seen);
+      if (job === null) throw fail('WarmupFailed', `the endpoint forgot job ${jobId} before answering it`);
+      return job && job.status !== 'IN_QUEUE' && job.status !== 'IN_PROGRESS' ? job : undefined;
+    };
+    const wanted = releaseName === undefined ? 1 : ANSWERS_IN_A_ROW;
+    while (state.answered < wanted) {
+      const jobId = state.jobId ?? (await heartbeating(() => serving.run(endpointId, input), details())).id;
+      state.jobId = jobId;
+      const everyMs = state.answered > 0 ? WARM_POLL_MS : POLL_MS;
+      const ended = await poll(() => look(jobId), { everyMs, deadlineMs: left(), details });
+      if (!ended) {
+        await serving.cancel(endpointId, jobId).catch(untilAnswered);
+        throw failed('no answer within the deadline');
+      }
+      state.jobId = null;
+      const problem = ended.status === 'COMPLETED' ? workerError(ended.output) : (ended.error ?? ended.status);
+      if (problem === undefined) {
+        state.answered += 1;
+        continue;
+      }
+      if (releaseName === undefined || !saysUnknownModel(problem)) throw failed(`a request ended with: ${problem}`);
+      state.answered = 0;
+      state.stale += 1;
+      if (left() === 0) throw failed('no answer of this release within the deadline');
+      const pauseMs = Math.min(POLL_MS * state.stale, LONGEST_PAUSE_MS, left());
+      await heartbeating(() => sleep(pauseMs), details());
     }
-    const problem = ended.status === 'COMPLETED' ? workerError(ended.output) : (ended.error ?? ended.status);
-    if (problem !== undefined)
-      throw fail('WarmupFailed', `the first request ended with: ${problem}; ${diagnosis(saw)}`, { saw: [...saw] });
-    return { coldStartMs: Date.now() - startedAtMs, sawStates: [...saw] };
+    return { coldStartMs: Date.now() - state.startedAtMs, sawStates: [...saw] };
   },
 });
 
@@ -63,23 +95,15 @@ const statesOf = ({ workers }: EndpointHealth): string[] =>
     .filter(([, count]) => count > 0)
     .map(([state]) => state);
 
-/** A worker that fails answers COMPLETED with an error object inside: the body has to be looked at. */
-function workerError(output: unknown): string | undefined {
-  const first: unknown = Array.isArray(output) ? output[0] : output;
-  if (typeof first !== 'object' || first === null) return 'an empty output';
-  const { error } = first as { error?: unknown };
-  if (error === undefined) return undefined;
-  const { message } = (error ?? {}) as { message?: unknown };
-  return typeof message === 'string' ? message.slice(0, 500) : 'an error of the worker';
-}
-
 /** What the worker states seen so far mean, in one sentence. */
-function diagnosis(saw: ReadonlySet<string>): string {
+function diagnosis(saw: ReadonlySet<string>, stale: number): string {
   if (saw.has('unhealthy'))
     return 'workers became unhealthy: a crash loop (image, memory, driver, or a token that cannot read the model)';
   if (saw.has('throttled')) return 'workers were throttled: no free GPU in these pools; add pools to serve.gpus';
-  if (saw.has('running') || saw.has('ready')) return 'a worker ran but did not answer';
-  if (saw.has('initializing'))
+  if (saw.has('initializing') && (stale > 0 || !(saw.has('running') || saw.has('ready'))))
     return 'a worker was still initializing: raise serve.warmupDeadline for large images and models';
+  // Stale workers are running and ready, too: these states say nothing of the new ones.
+  if (stale > 0) return `${stale} answers came from workers of another release, which nothing replaced`;
+  if (saw.has('running') || saw.has('ready')) return 'a worker ran but did not answer';
   return 'no worker ever started: no capacity in these pools, or workers.max is 0';
 }

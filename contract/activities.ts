@@ -223,9 +223,23 @@ export interface DeployActivities {
 }
 
 export interface WarmupActivities {
-  /** Sends one job and follows it until an answer comes. `WarmupFailed` says what was seen. */
-  warmEndpoint(input: { endpointId: string; deadlineMs: number; servedModelName: string }): Promise<WarmupOutput>;
+  /**
+   * Sends one job and follows it until an answer comes. With a release's own name: until that release has answered
+   * several times in a row, stale workers of another one set aside. `WarmupFailed` says what was seen.
+   */
+  warmEndpoint(input: {
+    endpointId: string;
+    deadlineMs: number;
+    servedModelName: string;
+    releaseName?: string;
+  }): Promise<WarmupOutput>;
 }
+
+/**
+ * Whose workers may answer on an endpoint. `one`: of one release only. `named`: stale ones as well, so the release is
+ * asked by its own name. `unnamed`: stale ones as well, and the workers do not tell theirs.
+ */
+export type ReleasesServed = 'one' | 'named' | 'unnamed';
 
 export interface SmokeActivities {
   /** A rejected test is a value: every check with what it saw. */
@@ -233,6 +247,8 @@ export interface SmokeActivities {
     endpointId: string;
     plan: Plan;
     answers: VerifyOutput['answers'];
+    /** Absent = `one`. */
+    releases?: ReleasesServed;
   }): Promise<{ kind: 'passed' | 'rejected'; output: SmokeOutput }>;
 }
 

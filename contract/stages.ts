@@ -168,6 +168,8 @@ export interface SmokeOutput {
   sample: { prompt: string; answer: string };
   firstTokenMs: number;
   tokensPerSecond: number;
+  /** Whether the endpoint's workers also answer to the name of their release (`<name>.<release>`). */
+  namesRelease: boolean;
 }
 
 export interface RegisterOutput {

@@ -1,9 +1,10 @@
 import { CancellationScope, getExternalWorkflowHandle, log, workflowInfo } from '@temporalio/workflow';
-import type { EndpointRecord, EndpointRequest, RunRef } from '../contract/activities.ts';
+import type { EndpointRecord, EndpointRequest, ReleasesServed, RunRef } from '../contract/activities.ts';
 import { rentedName, stableEndpointName } from '../contract/names.ts';
 import type { DeployOutput, Plan, SmokeOutput, VerifyOutput, WarmupOutput } from '../contract/stages.ts';
 import { toMs } from '../domain/duration.ts';
 import { ZERO_USD } from '../domain/money.ts';
+import { releaseModelName } from '../domain/worker-env.ts';
 import {
   createEndpoint,
   describeDeployment,
@@ -48,9 +49,9 @@ export async function deployRelease(input: DeployReleaseInput): Promise<DeployRe
   const deployment = new Deployment(input);
   try {
     const candidate = await deployment.stage('deploy', () => deployment.createCandidate());
-    await deployment.stage('warmup', () => deployment.warm(candidate));
-    await deployment.stage('smoke', () => deployment.prove(candidate));
-    return await deployment.promote();
+    await deployment.stage('warmup', () => deployment.warm(candidate, 'one'));
+    const { namesRelease } = await deployment.stage('smoke', () => deployment.prove(candidate, 'one'));
+    return await deployment.promote(namesRelease);
   } catch (error) {
     throw toRunFailure(error);
   } finally {
@@ -106,16 +107,19 @@ class Deployment {
     return this.create('candidate', this.candidateName);
   }
 
-  warm({ endpointId }: EndpointRecord): Promise<WarmupOutput> {
-    const { serving, spec } = this.input.plan;
+  warm({ endpointId }: EndpointRecord, releases: ReleasesServed): Promise<WarmupOutput> {
+    const { plan } = this.input;
+    const { serving, spec } = plan;
     const deadlineMs = toMs(spec.serve?.warmupDeadline ?? '45m');
-    return warmEndpoint({ endpointId, deadlineMs, servedModelName: serving?.servedModelName ?? '' });
+    const servedModelName = serving?.servedModelName ?? '';
+    const named = releases === 'named' ? { releaseName: releaseModelName(plan) } : {};
+    return warmEndpoint({ endpointId, deadlineMs, servedModelName, ...named });
   }
 
   /** A rejected smoke test is a value of the activity; here it decides. */
-  async prove({ endpointId }: EndpointRecord): Promise<SmokeOutput> {
+  async prove({ endpointId }: EndpointRecord, releases: ReleasesServed): Promise<SmokeOutput> {
     const { plan, answers } = this.input;
-    const { kind, output } = await smokeEndpoint({ endpointId, plan, answers });
+    const { kind, output } = await smokeEndpoint({ endpointId, plan, answers, releases });
     if (kind === 'passed') return output;
     const failed = output.checks.filter((check) => !check.passed);
     throw failure(
@@ -125,9 +129,10 @@ class Deployment {
     );
   }
 
-  async promote(): Promise<DeployReleaseResult> {
+  /** `named`: the candidate's workers answer to the name of their release, so those of another can be told apart. */
+  async promote(named: boolean): Promise<DeployReleaseResult> {
     const existing = await findEndpoint({ endpointName: this.stableName });
-    const result = existing ? await this.replace(existing) : await this.createStable();
+    const result = existing ? await this.replace(existing, named) : await this.createStable(named);
     // The stable endpoint now uses this release's template.
     this.doomedTemplates.delete(this.candidateName);
     return result;
@@ -145,22 +150,22 @@ class Deployment {
     await this.creates.undo(end, { quietPeriodMs, what, details: names });
   }
 
-  private async createStable(): Promise<DeployReleaseResult> {
+  private async createStable(named: boolean): Promise<DeployReleaseResult> {
     this.doomedEndpoints.add(this.stableName);
     const stable = await this.create('stable', this.stableName);
-    const result = await this.proveAgain(stable, true);
+    const result = await this.proveAgain(stable, true, named ? 'named' : 'one');
     this.doomedEndpoints.delete(this.stableName);
     return result;
   }
 
   /** The live endpoint changes by read-modify-write; when the new release does not hold there, the old one returns. */
-  private async replace(existing: EndpointRecord): Promise<DeployReleaseResult> {
+  private async replace(existing: EndpointRecord, named: boolean): Promise<DeployReleaseResult> {
     const { endpointId } = existing;
     // What it was is in history before it changes: an update that is repeated would only see itself.
     const previous = await readEndpoint({ endpointId });
     try {
       const updated = await updateEndpoint({ ...this.request('stable', this.stableName), endpointId });
-      const result = await this.proveAgain(updated, false);
+      const result = await this.proveAgain(updated, false, named ? 'named' : 'unnamed');
       if (previous.templateName !== null) this.doomedTemplates.add(previous.templateName);
       return result;
     } catch (error) {
@@ -170,9 +175,13 @@ class Deployment {
     }
   }
 
-  private async proveAgain(stable: EndpointRecord, created: boolean): Promise<DeployReleaseResult> {
-    const warmup = await this.warm(stable);
-    const smoke = await this.prove(stable);
+  private async proveAgain(
+    stable: EndpointRecord,
+    created: boolean,
+    releases: ReleasesServed,
+  ): Promise<DeployReleaseResult> {
+    const warmup = await this.warm(stable, releases);
+    const smoke = await this.prove(stable, releases);
     const deploy = await describeDeployment({ endpoint: stable, plan: this.input.plan });
     return { deploy, warmup, smoke, created };
   }

@@ -114,6 +114,7 @@ describe('registering', () => {
     sample: { prompt: 'p', answer: 'a' },
     firstTokenMs: 50,
     tokensPerSecond: 100,
+    namesRelease: true,
   };
   const input = (plan = aPlan()) => ({
     run: RUN,

@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import type { EndpointRequest } from '../../contract/activities.ts';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { createSmokeActivities } from '../../activities/smoke.ts';
+import type { EndpointRequest, SmokeActivities } from '../../contract/activities.ts';
 import { RunPodError } from '../../services/runpod/errors.ts';
 import type { ServerlessJob } from '../../services/runpod/port.ts';
 import { activityWorld, rejection, RUN, type ActivityWorld } from '../support/fake-ports-activity.ts';
@@ -263,6 +265,63 @@ describe('warming up', () => {
   });
 });
 
+describe('warming up where stale workers may answer', () => {
+  const warm = (world: ActivityWorld, deadlineMs = 60_000) =>
+    world.run('warmEndpoint', { endpointId: 'e1', deadlineMs, servedModelName: 'tiny', releaseName: 'tiny.r2' });
+  const unknown = (id: string) =>
+    completed(id, [{ error: { message: 'The model `tiny.r2` does not exist.', type: 'worker_error', code: null } }]);
+
+  test('the release is asked by its own name, until it has answered three times', async () => {
+    const world = activityWorld();
+    await warm(world);
+    expect(world.serving.runs).toHaveLength(3);
+    expect(world.serving.runs).toMatchObject(Array(3).fill({ openai_input: { model: 'tiny.r2' } }));
+  });
+
+  test('an answer of a stale worker is set aside and breaks the row', async () => {
+    const world = activityWorld();
+    world.serving.onStatus = (id) => (id === 'job-3' ? unknown(id) : completed(id, openAiOutput('tea')));
+    await warm(world);
+    expect(world.serving.runs).toHaveLength(6);
+    expect(world.heartbeats).toContainEqual(expect.objectContaining({ jobId: null, answered: 0, stale: 1 }));
+  });
+
+  test('the message counts, however the worker wraps it', async () => {
+    const world = activityWorld();
+    const text = 'The model `tiny.r2` does not exist.';
+    world.serving.onStatus = (id) =>
+      id === 'job-1'
+        ? completed(id, { object: 'error', message: text, code: 404 })
+        : completed(id, openAiOutput('tea'));
+    await warm(world);
+    expect(world.serving.runs).toHaveLength(4);
+  });
+
+  test('a retry keeps its row of answers', async () => {
+    const heartbeatDetails = { jobId: null, startedAtMs: Date.now(), saw: ['ready'], answered: 2, stale: 4 };
+    const world = activityWorld({ heartbeatDetails, attempt: 2 });
+    await warm(world);
+    expect(world.serving.runs).toHaveLength(1);
+  });
+
+  test('stale workers that nothing replaces end it at the deadline, and are named', async () => {
+    const world = activityWorld();
+    world.serving.onStatus = unknown;
+    expect(await rejection(warm(world, 1_500))).toMatchObject({
+      type: 'WarmupFailed',
+      message: expect.stringMatching(/of another release, which nothing replaced/),
+    });
+    expect(world.serving.runs.length).toBeLessThanOrEqual(3);
+  });
+
+  test('any other error of a worker fails as ever', async () => {
+    const world = activityWorld();
+    world.serving.onStatus = (id) => completed(id, [{ error: { message: 'CUDA out of memory' } }]);
+    expect(await rejection(warm(world))).toMatchObject({ message: expect.stringContaining('CUDA') });
+    expect(world.serving.runs).toHaveLength(1);
+  });
+});
+
 describe('smoke test', () => {
   const answers = [
     { prompt: 'Hello', answer: 'tea' },
@@ -362,6 +421,94 @@ describe('smoke test', () => {
   test('too slow is rejected where the spec sets a limit', async () => {
     const plan = aPlan(aSpec({ smoke: { maxFirstTokenMs: 49, minTokensPerSecond: 101 } }));
     expect((await failed(smokeWorld(), plan)).map(({ name }) => name)).toEqual(['first token', 'tokens per second']);
+  });
+
+  const RELEASE = 'tiny.r20260101-000000';
+
+  test('says whether the workers answer to the name of their release', async () => {
+    const world = smokeWorld();
+    expect((await smoke(world)).output.namesRelease).toBe(false);
+    world.serving.models = ['tiny', RELEASE];
+    expect((await smoke(world)).output.namesRelease).toBe(true);
+  });
+
+  describe('where stale workers may answer', () => {
+    const among = (world: ActivityWorld, releases: 'named' | 'unnamed') =>
+      world.run('smokeEndpoint', { endpointId: 'e1', plan: aPlan(), answers, releases });
+    const impatiently = ({ serving }: ActivityWorld): ReturnType<SmokeActivities['smokeEndpoint']> => {
+      const activities = createSmokeActivities({ serving }, { tries: 4, pauseMs: 1 });
+      const input = { endpointId: 'e1', plan: aPlan(), answers, releases: 'named' as const };
+      return new MockActivityEnvironment().run(() => activities.smokeEndpoint(input)) as ReturnType<
+        SmokeActivities['smokeEndpoint']
+      >;
+    };
+    function namedWorld(): ActivityWorld {
+      const world = smokeWorld();
+      world.serving.models = ['tiny', RELEASE];
+      return world;
+    }
+
+    test('everything is asked by the name of the release, and the plain name still answers', async () => {
+      const world = namedWorld();
+      const { kind, output } = await among(world, 'named');
+      expect(kind).toBe('passed');
+      const { askedAs, runs } = world.serving;
+      expect(askedAs.filter((model) => model !== RELEASE)).toEqual(['tiny']);
+      expect(runs).toMatchObject([{ openai_input: { model: RELEASE } }]);
+      expect(output.checks).toContainEqual({ name: 'model name', passed: true, detail: 'answers' });
+      expect(output.checks.at(-1)).toMatchObject({ name: 'release', passed: true });
+    });
+
+    test('a stale worker is asked again, wherever it answers', async () => {
+      const world = namedWorld();
+      const stale = new Set(['list', 'chat', 'job']);
+      const first = (what: string) => stale.delete(what);
+      world.serving.listModels = () => Promise.resolve(first('list') ? ['tiny', 'tiny.r1'] : ['tiny', RELEASE]);
+      world.serving.onModel = () => {
+        if (first('chat')) throw runPodError('refused', 'UnknownModel');
+      };
+      world.serving.onStatus = (id) =>
+        completed(id, first('job') ? [{ error: { message: 'The model `x` does not exist.' } }] : openAiOutput('tea'));
+      const { output } = await impatiently(world);
+      expect(output.checks.filter(({ passed }) => !passed)).toEqual([]);
+      expect(output.checks.at(-1)?.detail).toContain('3 answers of stale workers');
+    });
+
+    test('patience ends: a release that only stale workers answer for is rejected', async () => {
+      const world = namedWorld();
+      world.serving.onModel = () => {
+        throw runPodError('refused', 'UnknownModel');
+      };
+      const { kind, output } = await impatiently(world);
+      expect(kind).toBe('rejected');
+      expect(output.checks.at(-1)).toEqual({
+        name: 'release',
+        passed: false,
+        detail: '4 answers came from workers of another release',
+      });
+    });
+
+    test('a plain name that is not served is rejected', async () => {
+      const world = namedWorld();
+      world.serving.onModel = (model) => {
+        if (model === 'tiny') throw runPodError('refused', 'UnknownModel');
+      };
+      expect((await among(world, 'named')).output.checks).toContainEqual(
+        expect.objectContaining({ name: 'model name', passed: false }),
+      );
+    });
+
+    test('workers that do not name their release are asked by the plain name, and the report says what that leaves open', async () => {
+      const world = smokeWorld();
+      const { kind, output } = await among(world, 'unnamed');
+      expect(kind).toBe('passed');
+      expect(new Set(world.serving.askedAs)).toEqual(new Set(['tiny']));
+      expect(output.checks.at(-1)).toEqual({
+        name: 'release',
+        passed: true,
+        detail: expect.stringContaining('a stale worker of the former one could have answered'),
+      });
+    });
   });
 
   test('without a recorded answer there is nothing to compare with', async () => {

@@ -55,11 +55,12 @@ export const JOB_RESULTS: JobResults = {
   publish: { commit: 'c'.repeat(40), uploadedBytes: 700_000, files: 9 },
 };
 
-const SMOKE: SmokeOutput = {
+export const SMOKE: SmokeOutput = {
   checks: [{ name: 'answer', passed: true, detail: '' }],
   sample: { prompt: 'Hello', answer: 'tea' },
   firstTokenMs: 10,
   tokensPerSecond: 100,
+  namesRelease: true,
 };
 
 const FORMER: FormerEndpoint = {

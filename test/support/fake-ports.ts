@@ -11,6 +11,7 @@ import type {
   Holding,
   HoldingRow,
   LedgerEntry,
+  ModelRecord,
   ModelRow,
   RegistryPort,
   RunRecord,
@@ -237,8 +238,12 @@ export class FakeServing implements ServingPort {
   readonly runs: Record<string, unknown>[] = [];
   readonly cancelled: string[] = [];
   readonly asked: string[] = [];
+  /** Models asked for, in the same order. */
+  readonly askedAs: string[] = [];
   workers: Partial<EndpointHealth['workers']> = { ready: 1 };
   models = ['tiny'];
+  /** Throws where the worker that takes the question has no such model. */
+  onModel: (model: string) => void = () => undefined;
   onStatus: (jobId: string) => ServerlessJob | null = (jobId) => completed(jobId, openAiOutput('tea'));
   /** What the model says to a prompt; one token per word. */
   onPrompt: (prompt: string, how: 'chat' | 'stream') => string = () => 'tea';
@@ -278,17 +283,19 @@ export class FakeServing implements ServingPort {
     return `https://data.test/v2/${endpointId}/openai/v1`;
   }
 
-  private answer({ messages }: ChatRequest, how: 'chat' | 'stream'): Promise<ChatAnswer> {
+  private async answer({ messages, model }: ChatRequest, how: 'chat' | 'stream'): Promise<ChatAnswer> {
+    this.onModel(model);
     const prompt = messages[0]?.content ?? '';
     this.asked.push(prompt);
-    return Promise.resolve({
+    this.askedAs.push(model);
+    return {
       text: this.onPrompt(prompt, how),
       finishReason: 'stop',
       promptTokens: 10 + prompt.split(' ').length,
       completionTokens: 20,
       firstTokenMs: 50,
       totalMs: 200,
-    });
+    };
   }
 }
 
@@ -512,6 +519,12 @@ export class FakeRegistry implements RegistryPort {
   }
   findModel(): Promise<null> {
     return Promise.resolve(null);
+  }
+  /** What a test put there. */
+  readonly records: ModelRecord[] = [];
+  modelRecords(name?: string): Promise<ModelRecord[]> {
+    const found = this.records.filter((record) => name === undefined || record.name === name);
+    return this.write(() => undefined).then(() => found);
   }
   close(): Promise<void> {
     return Promise.resolve();

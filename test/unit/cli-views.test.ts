@@ -211,7 +211,13 @@ describe('report', () => {
         publish: { repo: 'anneal/tiny', commit: 'abc', tag: 'r1', files: 1, bytes: 1 },
         deploy: { endpointId: 'e1', templateId: 't1', endpointName: 'anneal-tiny', baseUrl: 'http://x', gpuPools: '' },
         register: { modelId: 'm1', deploymentId: null, updated: true, warnings: ['no deployments table'] },
-        smoke: { checks: [], sample: { prompt: 'Hello', answer: 'tea' }, firstTokenMs: 49.6, tokensPerSecond: 1 },
+        smoke: {
+          checks: [],
+          sample: { prompt: 'Hello', answer: 'tea' },
+          firstTokenMs: 49.6,
+          tokensPerSecond: 1,
+          namesRelease: true,
+        },
       },
     }).join('\n');
     for (const part of [

@@ -8,7 +8,7 @@ import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineInput } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } from '../../workflows/messages.ts';
-import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
+import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS, SMOKE } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 import { endTimeSkipping, startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
 
@@ -142,11 +142,39 @@ test('a rejected smoke test takes the candidate down and never touches a stable 
           sample: { prompt: '', answer: '' },
           firstTokenMs: 1,
           tokensPerSecond: 1,
+          namesRelease: true,
         },
       }),
   };
   expect(await run(changes, endOf)).toBe('SmokeTestFailed');
   nothingRented();
+});
+
+test.each([
+  ['a live endpoint is proven by the name of the release', true, true, 'named', 'tiny.r20260101-000000'],
+  ['a new stable endpoint as well', false, true, 'named', 'tiny.r20260101-000000'],
+  ['workers that do not name it are asked as ever, and told so', true, false, 'unnamed', undefined],
+  ['on a new endpoint there is nobody else to answer', false, false, 'one', undefined],
+] as const)('after the candidate: %s', async (_what, live, namesRelease, releases, releaseName) => {
+  if (live) world.endpoints.set('endpoint-live', 'anneal-test-tiny');
+  const asked: (string | undefined)[][] = [];
+  const changes: Partial<Activities> = {
+    warmEndpoint: (input) => {
+      asked.push(['warm', input.releaseName]);
+      return Promise.resolve({ coldStartMs: 1, sawStates: [] });
+    },
+    smokeEndpoint: (input) => {
+      asked.push(['smoke', input.releases]);
+      return Promise.resolve({ kind: 'passed', output: { ...SMOKE, namesRelease } });
+    },
+  };
+  expect(await run(changes, endOf)).toBe('Completed');
+  expect(asked).toEqual([
+    ['warm', undefined],
+    ['smoke', 'one'],
+    ['warm', releaseName],
+    ['smoke', releases],
+  ]);
 });
 
 test('a release that does not hold on the live endpoint gives the former one back', async () => {
