@@ -128,7 +128,10 @@ class Life {
       const wait = this.untilStop();
       expect(this.guard.reached()).toBe(wait === 0);
       this.timers = Math.max(this.timers, timers);
-      if (wait === 0 && this.held.length > 0) return this.stop(end);
+      if (wait === 0 && this.held.length > 0) {
+        this.stop(end);
+        return;
+      }
       if (wait === 0 || now + wait > end) break;
       now += Math.ceil(wait);
     }
