@@ -41,9 +41,10 @@ export async function saveOutput(sql: Sql, runId: string, stage: Stage, output: 
 /** See the port. Runs that were recorded without their id's workflow are of no use here. */
 export async function latestCompletedRun(sql: Sql, name: string): ReturnType<RegistryPort['latestCompletedRun']> {
   const [run] = await sql<{ run_id: string; workflow_id: string }[]>`
-    select run_id, workflow_id from anneal.runs
-    where name = ${name} and state = 'Completed' and workflow_id is not null
-    order by ended_at desc limit 1`;
+    select r.run_id, r.workflow_id from anneal.runs r
+    join anneal.outputs o on o.run_id = r.run_id and o.stage = 'deploy' and jsonb_typeof(o.output) = 'object'
+    where r.name = ${name} and r.state = 'Completed' and r.workflow_id is not null
+    order by r.ended_at desc limit 1`;
   if (!run) return null;
   const rows = await sql<{ stage: Stage; output: Json }[]>`
     select stage, output from anneal.outputs where run_id = ${run.run_id}`;
