@@ -135,6 +135,8 @@ function byName(error: Error): Explained {
     ConfigurationError: ['see .env.example, or start a local world with: anneal up', EXIT.usage],
     LocalError: ['run: anneal doctor', EXIT.failed],
     ScheduleUnknown: ['list them with: anneal schedule list', EXIT.usage],
+    ModelUnknown: ['list them with: anneal model list', EXIT.usage],
+    ModelAmbiguous: ['say whose you mean with: --owner <id> ("-" is nobody)', EXIT.usage],
     MessageRefused: ['look at what it waits for with: anneal run show <name>', EXIT.refused],
     RunPodError: ['check RUNPOD_API_KEY and RUNPOD_API_URL', EXIT.failed],
     HubError: ['check HF_TOKEN and HF_ENDPOINT', EXIT.failed],

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { down } from './commands/down.ts';
+import { model } from './commands/model.ts';
 import { runApprove } from './commands/run-approve.ts';
 import { runBudget } from './commands/run-budget.ts';
 import { runCancel } from './commands/run-cancel.ts';
@@ -45,6 +46,7 @@ export function createProgram(contextOf: (json: boolean) => CommandContext): Com
   ])
     add(run, context);
   for (const add of [up, down, demo, doctor]) add(program, context);
+  model(program, context);
   sweep(program, context);
   schedule(program, context);
   program.addHelpText(

@@ -143,6 +143,21 @@ export interface RegisteredModel {
   updatedAt: string;
 }
 
+/** A deployment as our own books have it; the newest of a model is the one that answers. */
+export interface DeploymentRecord extends DeploymentRow {
+  /** null when the run's start was never recorded. */
+  release: string | null;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** A registered model with what Anneal deployed for it, newest first. */
+export interface ModelRecord extends RegisteredModel {
+  /** The whole row as it stands, by column; only columns that a registration writes. */
+  row: Readonly<Record<string, Json>>;
+  deployments: DeploymentRecord[];
+}
+
 /** PostgreSQL behind one port. Every write is idempotent by the key its type names. Errors are `RegistryError`. */
 export interface RegistryPort {
   /** Applies our own migrations (schema `anneal`) and creates the two registry tables when they are absent. */
@@ -190,5 +205,7 @@ export interface RegistryPort {
   /** Upsert by (user_id, name) under an advisory lock; safe under concurrent runs. */
   registerModel(model: ModelRow, deployment: DeploymentRow): Promise<RegistrationResult>;
   findModel(userId: string | null, name: string): Promise<RegisteredModel | null>;
+  /** Every model that Anneal registered here, or those of one name (one per owner); most recently deployed first. */
+  modelRecords(name?: string): Promise<ModelRecord[]>;
   close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import { bindNamespace, boundNamespace } from './installation.ts';
 import { appendJobLog, readJobLogs } from './job-logs.ts';
 import { saveLedger } from './ledger.ts';
 import { migrate } from './migrate.ts';
+import { modelRecords } from './model-records.ts';
 import { findModel, registerModel } from './models.ts';
 import type { RegistryPort } from './port.ts';
 import { earlierRuns, finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
@@ -64,6 +65,7 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
       run('Saving the job log', () => appendJobLog(pool, runId, jobId, offset, text)),
     registerModel: (model, deployment) => run('Registration', () => registerModel(pool, model, deployment)),
     findModel: (userId, name) => run('Reading the model', () => findModel(pool, userId, name)),
+    modelRecords: (name) => run('Listing the models', () => modelRecords(pool, name)),
     close: () => pool.end({ timeout: CLOSE_TIMEOUT_SECONDS }),
   };
 }

@@ -284,6 +284,54 @@ describe('the registry on PostgreSQL', () => {
     });
   });
 
+  test('records of models: one per owner, with their deployments, newest first', async () => {
+    await registry.migrate();
+    expect(await registry.modelRecords()).toEqual([]);
+    await registry.saveRun({
+      runId: 'run-2',
+      workflowId: 'pipeline/tiny',
+      name: 'tiny',
+      release: 'r2',
+      spec: {},
+      capMicroUsd: fromUsd(1),
+    });
+    const first = await registry.registerModel(model(), deployment);
+    await registry.registerModel(model({ name: 'other' }), { ...deployment, runId: 'run-o', endpointId: 'ep9' });
+    await registry.registerModel(model(), { ...deployment, runId: 'run-2', hubCommit: 'def' });
+    // Not ours: nothing of Anneal's was ever deployed for it.
+    await sql`insert into llm_models (name, model_id, base_url, served_model_name) values ('foreign', 'm', 'u', 's')`;
+
+    expect((await registry.modelRecords()).map(({ name }) => name)).toEqual(['tiny', 'other']);
+    const [record, ...others] = await registry.modelRecords('tiny');
+    expect(others).toEqual([]);
+    expect(record).toMatchObject({
+      ...(await registry.findModel(null, 'tiny')),
+      id: first.modelId,
+      row: { base_model: 'anneal/tiny-base', context_length: 4096, training_method: 'heretic-ablation' },
+      deployments: [
+        { ...deployment, runId: 'run-2', release: 'r2', hubCommit: 'def' },
+        { ...deployment, release: null },
+      ],
+    });
+    expect(new Date(record?.deployments[0]?.createdAt ?? '').toISOString()).toBe(record?.deployments[0]?.createdAt);
+
+    await registry.registerModel(model({ userId: 'someone' }), { ...deployment, runId: 'run-3' });
+    expect((await registry.modelRecords('tiny')).map(({ userId }) => userId)).toEqual(['someone', null]);
+    expect(await registry.modelRecords('nothing')).toEqual([]);
+  });
+
+  test('records of a table that existed before show none of its own columns', async () => {
+    await registry.migrate();
+    await sql.unsafe('alter table llm_models add api_key text, alter created_at type timestamp');
+    await registry.registerModel(model(), deployment);
+    await sql`update llm_models set api_key = 'k3y'`;
+    const records = await registry.modelRecords();
+    expect(records).toHaveLength(1);
+    expect(JSON.stringify(records)).not.toMatch(/k3y|api_key"/);
+    await sql.unsafe('alter table llm_models drop base_url');
+    await expect(registry.modelRecords()).rejects.toMatchObject({ kind: 'mismatch' });
+  });
+
   test('an existing table with uuid users, no constraint and no default id is used as it is', async () => {
     await sql.unsafe(`
       create table llm_models (
