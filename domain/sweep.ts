@@ -132,7 +132,7 @@ function judgeTemplate(view: SweepView, thing: ListedThing, model: RunState): Ve
   return unheld(view, thing, 'no endpoint uses it and no run of its model is open');
 }
 
-const AWAY = 'Temporal does not answer, so a run may still hold it';
+const AWAY = 'nobody can say whether its run is open, so it may still hold it';
 
 function judgeHeld(view: SweepView, thing: ListedThing, holding: SweepHolding): Verdict {
   const { nowMs, stoppedAfterMs } = view;

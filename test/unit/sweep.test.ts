@@ -106,9 +106,9 @@ describe('a pod', () => {
   test('stays while Temporal is away, unless its run has given it back', () => {
     const away = { models: new Map<string, RunState>([['tiny', 'unknown']]), sightings: seen(HOUR) };
     expect(words({ ...away, holdings: [holding({ run: 'unknown' })] })).toMatch(
-      /^keep leave: Temporal does not answer/,
+      /^keep leave: nobody can say whether its run is open/,
     );
-    expect(words({ ...away, holdings: [] })).toMatch(/^keep leave: Temporal does not answer/);
+    expect(words({ ...away, holdings: [] })).toMatch(/^keep leave: nobody can say whether its run is open/);
     expect(words({ ...away, holdings: [holding({ run: 'unknown', released: true })] })).toMatch(
       /^end record: its run has/,
     );

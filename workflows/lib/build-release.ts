@@ -63,7 +63,8 @@ async function attendedOnPod(run: Run, pod: HeldPod, stages: () => Promise<void>
     } catch (error) {
       if (!run.attention.raise(error)) throw error;
       const { park, idleStopAfter } = run.requirePlan().spec.budget;
-      if (await run.attention.answered(toMs(idleStopAfter))) continue;
+      // One that was idle already is parked at once.
+      if (await run.attention.answered(hasType(error, 'PodIdle') ? 0 : toMs(idleStopAfter))) continue;
       if (park === 'terminate') throw error;
       if (park === 'stop') await pod.stop();
       if (!(await run.attention.answered())) throw error;

@@ -41,8 +41,13 @@ export class HardDeadline {
    * logged: the workflow's own timer is the first belt.
    */
   moveSoon(): void {
-    if (!this.held) return;
-    this.moving = this.moving.then(() => this.move());
+    void this.moveNow();
+  }
+
+  /** As {@link moveSoon}, for a caller that waits until everybody has been told, or could not be. */
+  moveNow(): Promise<void> {
+    if (this.held) this.moving = this.moving.then(() => this.move());
+    return this.moving;
   }
 
   private async move(): Promise<void> {

@@ -1,4 +1,4 @@
-import { CancellationScope } from '@temporalio/workflow';
+import { CancellationScope, log } from '@temporalio/workflow';
 import type { EndedPod } from '../../contract/activities.ts';
 import { rentedName } from '../../contract/names.ts';
 import type { PodLease, ReadyPod } from '../../contract/stages.ts';
@@ -108,6 +108,8 @@ class Tenancy implements HeldPod {
     const { address: _former, ...lease } = this.ready;
     // Paid for from the moment it is asked for: when the answer is lost, it may run.
     this.rental.paysNow(lease.podId, lease.ratePerHour);
+    // The sweep must not find it running beyond a deadline of before it was parked.
+    await this.run.deadline.moveNow();
     const { kind } = await startPod({ podId: lease.podId });
     if (kind === 'noCapacity') {
       throw failure('PodGone', `pod ${lease.podId} was stopped, and its GPU has been rented to somebody else since`);
@@ -136,8 +138,7 @@ class Rental {
     const lease = await this.creates.make(() => this.nextCreate());
     const earlier = [...this.sent.keys()].filter((name) => name !== lease.podName);
     this.accept(lease);
-    // What an earlier create made after all is nobody's; from here on the sweep ends it, too.
-    if (earlier.length > 0) await this.end(earlier, []);
+    if (earlier.length > 0) this.endSoon(earlier);
     return lease;
   }
 
@@ -161,6 +162,13 @@ class Rental {
     await this.creates.undo(end, { quietPeriodMs, what, details: { podNames, podIds } });
     for (const meter of this.meters.values()) run.stopMeter(meter);
     run.setIds({ podId: null });
+  }
+
+  /** What earlier creates made after all is nobody's. The pod that was had does not wait for this; release asks again. */
+  private endSoon(podNames: string[]): void {
+    this.end(podNames, []).catch((error: unknown) => {
+      log.warn('pods of unanswered creates could not be ended yet', { podNames, error: String(error) });
+    });
   }
 
   /** Ends every pod of these names. One that nobody knew of is paid for all the same, from when it was asked for. */
