@@ -435,12 +435,12 @@ describe('smoke test', () => {
   describe('where stale workers may answer', () => {
     const among = (world: ActivityWorld, releases: 'named' | 'unnamed') =>
       world.run('smokeEndpoint', { endpointId: 'e1', plan: aPlan(), answers, releases });
-    const impatiently = ({ serving }: ActivityWorld): ReturnType<SmokeActivities['smokeEndpoint']> => {
+    type Asked = ReturnType<SmokeActivities['smokeEndpoint']>;
+    const impatiently = ({ serving }: ActivityWorld): Asked => {
       const activities = createSmokeActivities({ serving }, { tries: 4, pauseMs: 1 });
       const input = { endpointId: 'e1', plan: aPlan(), answers, releases: 'named' as const };
-      return new MockActivityEnvironment().run(() => activities.smokeEndpoint(input)) as ReturnType<
-        SmokeActivities['smokeEndpoint']
-      >;
+      const ask = () => activities.smokeEndpoint(input);
+      return new MockActivityEnvironment().run<[], Awaited<Asked>, () => Asked>(ask);
     };
     function namedWorld(): ActivityWorld {
       const world = smokeWorld();
