@@ -113,6 +113,15 @@ describe('create', () => {
     expect((await world.runpod.listPods()).map((pod) => pod.name)).toEqual([name]);
   });
 
+  test('those who ask for the list at the same time share one request', async () => {
+    const count = { target: 'runpod', operation: 'myself.pods', action: { kind: 'delay', ms: 50 }, times: 100 } as const;
+    world.simulator.faults.add(count);
+    await Promise.all(Array.from({ length: 20 }, () => world.runpod.listPods()));
+    expect(world.simulator.faults.list()).toMatchObject([{ times: 99 }]);
+    await world.runpod.listPods();
+    expect(world.simulator.faults.list()).toMatchObject([{ times: 98 }]);
+  });
+
   test('names are not unique, and a lagging list hides a new pod while the pod itself is known', async () => {
     const request = podRequest('anneal-t-twin-r20260101-000000');
     const first = await createPod(world.runpod, request);
