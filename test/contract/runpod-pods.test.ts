@@ -114,7 +114,12 @@ describe('create', () => {
   });
 
   test('those who ask for the list at the same time share one request', async () => {
-    const count = { target: 'runpod', operation: 'myself.pods', action: { kind: 'delay', ms: 50 }, times: 100 } as const;
+    const count = {
+      target: 'runpod',
+      operation: 'myself.pods',
+      action: { kind: 'delay', ms: 50 },
+      times: 100,
+    } as const;
     world.simulator.faults.add(count);
     await Promise.all(Array.from({ length: 20 }, () => world.runpod.listPods()));
     expect(world.simulator.faults.list()).toMatchObject([{ times: 99 }]);
