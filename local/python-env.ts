@@ -21,6 +21,8 @@ export interface PythonEnvOptions {
   cacheDir: string;
   /** A pip requirements file with exact versions. */
   lockFile: string;
+  /** Installs what the lock file names and nothing that it asks for: for a package that asks for more than is used. */
+  noDeps?: boolean;
   report: Report;
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal | undefined;
@@ -111,7 +113,7 @@ async function build(
   options: PythonEnvOptions,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const { lockFile, signal } = options;
+  const { lockFile, noDeps = false, signal } = options;
   await rm(folder, { recursive: true, force: true });
   const venv = await runCommand(path, ['-m', 'venv', folder], { env, timeoutMs: INSTALL_MS, signal });
   if (!venv.ok) {
@@ -124,6 +126,7 @@ async function build(
     );
   }
   const args = ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', '--quiet', '-r', lockFile];
+  if (noDeps) args.push('--no-deps');
   const pip = await runCommand(join(folder, 'bin', 'python'), args, { env, timeoutMs: INSTALL_MS, signal });
   if (!pip.ok) {
     throw new LocalError(
