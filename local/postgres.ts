@@ -37,7 +37,7 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
   const started = await spawnDetached({
     component: 'postgres',
     command: process.execPath,
-    args: ['--import', 'tsx', join(root, 'local', 'postgres-host.ts'), await dataDirOf(stateDir), String(port)],
+    args: ['--import', 'tsx', join(root, 'local', 'postgres-host.ts'), await postgresDataDir(stateDir), String(port)],
     env: { ...options.env, ANNEAL_POSTGRES_PASSWORD: password },
     cwd: root,
     logFile: join(stateDir, 'logs', 'postgres.log'),
@@ -62,7 +62,7 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
 }
 
 /** `<stateDir>/postgres`; elsewhere only where root's server user could not enter that folder. */
-async function dataDirOf(stateDir: string): Promise<string> {
+export async function postgresDataDir(stateDir: string): Promise<string> {
   if (process.getuid?.() !== 0 || (await isReachable(stateDir))) return join(stateDir, 'postgres');
   const key = createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
   return join(await reachableFolder(`postgres-${key}`), 'data');

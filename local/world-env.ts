@@ -57,6 +57,12 @@ export function worldEnv(known: {
   };
 }
 
+/** Where the simulators are, as {@link worldEnv} wrote it; undefined in a world without them. */
+export function simulatorUrls(env: Readonly<Record<string, string>>): SimulatorUrls | undefined {
+  const { RUNPOD_API_URL: runpodUrl, RUNPOD_DATA_PLANE_URL: dataPlaneUrl, HF_ENDPOINT: hubUrl } = env;
+  return runpodUrl && dataPlaneUrl && hubUrl ? { runpodUrl, dataPlaneUrl, hubUrl } : undefined;
+}
+
 /** What the user may have set for the real providers, and must not reach anything in the local world. */
 const FOREIGN = /^(?:TEMPORAL_|RUNPOD_|HF_|HUGGING_?FACE_|ANNEAL_DATABASE_URL|ANNEAL_MASTER_KEY|ANNEAL_RUNPOD_)/;
 

@@ -1,7 +1,8 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { codeOf, LocalError } from './errors.ts';
 import { writeFileAtomically } from './files.ts';
+import { postgresDataDir } from './postgres.ts';
 import { endLeftoverServer } from './postgres-leftover.ts';
 import { endProcess, isAlive, type ProcessIdentity } from './processes.ts';
 import type { Report } from './report.ts';
@@ -21,19 +22,31 @@ const GRACE_MS: Record<Exclude<WorldProcess, 'postgres-server'>, number> = {
  */
 const ENDING: readonly (readonly (keyof typeof GRACE_MS)[])[] = [['worker'], ['simulators'], ['temporal', 'postgres']];
 
+export interface RecordedProcess {
+  component: WorldProcess;
+  identity: ProcessIdentity;
+  logFile: string;
+  /** Until it was seen to work: whoever finds it so later cannot rely on it. */
+  starting?: true;
+}
+
 /** `.anneal/world.json`: everything needed to end or use a world whose starter is gone. */
 export interface WorldRecord {
   version: 1;
+  /** The version of Anneal that started it; records of earlier ones do not say. */
+  startedBy?: string;
+  /** Whether all of it was up at once; parts may have died since. */
   complete: boolean;
   components: string[];
-  processes: { component: WorldProcess; identity: ProcessIdentity; logFile: string }[];
+  processes: RecordedProcess[];
   ports: Record<string, number>;
   urls: Record<string, string>;
   env: Record<string, string>;
 }
 
-export const emptyRecord = (components: string[], ports: Record<string, number>): WorldRecord => ({
+export const emptyRecord = (components: string[], ports: Record<string, number>, startedBy: string): WorldRecord => ({
   version: 1,
+  startedBy,
   complete: false,
   components,
   processes: [],
@@ -88,10 +101,21 @@ export async function readRecord(stateDir: string): Promise<WorldRecord | undefi
 
 /** Ends every process of a record that still is the one that was started. */
 export async function endRecorded(stateDir: string, record: WorldRecord, report: Report): Promise<number> {
+  const ended = await endProcesses(stateDir, record.processes, report);
+  await writeRecord(stateDir, { ...record, complete: false, processes: [] });
+  return ended;
+}
+
+/** Ends these processes in the order in which they may need each other. Returns how many there were to end. */
+export async function endProcesses(
+  stateDir: string,
+  processes: readonly RecordedProcess[],
+  report: Report,
+): Promise<number> {
   let ended = 0;
   for (const step of ENDING) {
     const endings = step.flatMap((component) =>
-      record.processes
+      processes
         .filter((entry) => entry.component === component)
         .map(async ({ identity }) => {
           if ((await endProcess(identity, { graceMs: GRACE_MS[component] })) === 'gone') return;
@@ -102,15 +126,39 @@ export async function endRecorded(stateDir: string, record: WorldRecord, report:
     await Promise.all(endings);
   }
   // When its host was killed the server is still there, perhaps unrecorded: its data directory knows.
-  if (record.processes.some(({ component }) => component === 'postgres')) {
-    await endLeftoverServer(join(await realpath(stateDir), 'postgres'));
+  if (processes.some(({ component }) => component === 'postgres')) {
+    const dataDir = await postgresDataDir(stateDir);
+    await endLeftoverServer(join(await realpath(dirname(dataDir)), basename(dataDir)));
   }
-  await writeRecord(stateDir, { ...record, complete: false, processes: [] });
   return ended;
+}
+
+/** Which processes a component is. What is not here (Python, the model) is files and cannot die. */
+const PROCESSES: Readonly<Record<string, readonly WorldProcess[]>> = {
+  temporal: ['temporal'],
+  postgres: ['postgres', 'postgres-server'],
+  simulators: ['simulators'],
+  worker: ['worker'],
+};
+
+export const processesOf = (record: WorldRecord, component: string): RecordedProcess[] =>
+  record.processes.filter((entry) => PROCESSES[component]?.includes(entry.component));
+
+/** The components of a record, divided by whether all their processes work. */
+export async function livingAndDead(record: WorldRecord): Promise<{ living: string[]; dead: string[] }> {
+  const living: string[] = [];
+  const dead: string[] = [];
+  for (const component of record.components) {
+    const needed = PROCESSES[component];
+    if (!needed) continue;
+    const started = processesOf(record, component).filter(({ starting }) => starting === undefined);
+    const alive = await Promise.all(started.map(({ identity }) => isAlive(identity)));
+    (started.length === needed.length && alive.every(Boolean) ? living : dead).push(component);
+  }
+  return { living, dead };
 }
 
 /** True when everything a complete record names is running. */
 export async function isWhole(record: WorldRecord): Promise<boolean> {
-  const alive = await Promise.all(record.processes.map(({ identity }) => isAlive(identity)));
-  return record.complete && alive.every(Boolean);
+  return record.complete && (await livingAndDead(record)).dead.length === 0;
 }

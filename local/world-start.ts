@@ -11,7 +11,7 @@ import { findOrBuildTemporalCli } from './temporal-cli.ts';
 import { startTemporal } from './temporal-server.ts';
 import { startWorker } from './worker.ts';
 import type { Component } from './world.ts';
-import { inWorld, temporalUiUrl, withoutForeign, worldEnv, worldSecrets } from './world-env.ts';
+import { inWorld, simulatorUrls, temporalUiUrl, withoutForeign, worldEnv, worldSecrets } from './world-env.ts';
 import type { WorldPorts } from './world-ports.ts';
 import type { WorldProcess, WorldRecorder } from './world-record.ts';
 
@@ -20,6 +20,8 @@ export interface StartOptions {
   env: NodeJS.ProcessEnv;
   cacheDir: string;
   components: ReadonlySet<Component>;
+  /** What the record's processes already are; it is used as it is. */
+  living?: ReadonlySet<Component>;
   ports: WorldPorts;
   recorder: WorldRecorder;
   report: Report;
@@ -30,28 +32,34 @@ export interface StartOptions {
 /** `env` for what is started, `toolEnv` with what the user set (TEMPORAL_CLI_PATH) for finding tools. */
 type Running = StartOptions & { signal: AbortSignal; toolEnv: NodeJS.ProcessEnv };
 
-/** Starts what was chosen: Temporal, PostgreSQL and the simulators side by side, then the worker. */
+/** Starts what was chosen and is not living: Temporal, PostgreSQL and the simulators side by side, then the worker. */
 export async function startComponents(options: StartOptions): Promise<void> {
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const running: Running = { ...options, env: withoutForeign(options.env), toolEnv: options.env, signal };
   const wants = (component: Component): boolean => options.components.has(component);
+  const lives = (component: Component): boolean => options.living?.has(component) === true;
+  const { record } = options.recorder;
   const secrets = await worldSecrets(options.stateDir);
   const [temporal, databaseUrl, simulators] = await allOrNone(stop, [
-    wants('temporal') ? temporalUp(running) : Promise.resolve(false),
-    wants('postgres') ? postgresUp(running) : Promise.resolve(undefined),
-    wants('python') ? simulatorsUp(running, secrets) : Promise.resolve(undefined),
+    wants('temporal') && !lives('temporal') ? temporalUp(running) : Promise.resolve(lives('temporal')),
+    wants('postgres') && !lives('postgres')
+      ? postgresUp(running)
+      : Promise.resolve(lives('postgres') ? record.env['ANNEAL_DATABASE_URL'] : undefined),
+    wants('python') && !lives('simulators')
+      ? simulatorsUp(running, secrets)
+      : Promise.resolve(lives('simulators') ? simulatorUrls(record.env) : undefined),
   ] as const);
   const env = worldEnv({ ports: options.ports, secrets, temporal, databaseUrl, simulators });
-  const { record } = options.recorder;
   record.env = env;
   record.urls = {
     ...(temporal && { temporalUi: temporalUiUrl(options.ports) }),
     ...(simulators && { runpod: simulators.runpodUrl, hub: simulators.hubUrl }),
   };
   await options.recorder.save();
-  if (!wants('worker')) return;
+  if (!wants('worker') || lives('worker')) return;
   await startWorker({ ...running, env: inWorld(options.env, env), onSpawned: note(running, 'worker') });
+  await ready(running, 'worker');
   options.report({ component: 'worker', message: 'polling', done: true });
 }
 
@@ -75,9 +83,15 @@ async function allOrNone<A, B, C>(
 /** Records a process the moment it exists: a crash right after leaves nothing unknown. */
 function note({ recorder }: Running, component: WorldProcess): (started: StartedProcess) => Promise<void> {
   return async ({ identity, logFile }) => {
-    recorder.record.processes.push({ component, identity, logFile });
+    recorder.record.processes.push({ component, identity, logFile, starting: true });
     await recorder.save();
   };
+}
+
+/** From here on whoever reads the record may rely on it. */
+async function ready({ recorder }: Running, component: WorldProcess): Promise<void> {
+  for (const entry of recorder.record.processes) if (entry.component === component) delete entry.starting;
+  await recorder.save();
 }
 
 async function temporalUp(options: Running): Promise<true> {
@@ -86,6 +100,7 @@ async function temporalUp(options: Running): Promise<true> {
   report({ component: 'temporal', message: 'starting' });
   const { temporal: port, temporalUi: uiPort } = ports;
   await startTemporal({ cli, stateDir, port, uiPort, env, signal, onSpawned: note(options, 'temporal') });
+  await ready(options, 'temporal');
   report({ component: 'temporal', message: `127.0.0.1:${String(port)}, UI at ${temporalUiUrl(ports)}`, done: true });
   return true;
 }
@@ -109,6 +124,7 @@ async function postgresUp(options: Running): Promise<string> {
   } finally {
     await registry.close();
   }
+  await ready(options, 'postgres');
   report({ component: 'postgres', message: `127.0.0.1:${String(ports.postgres)}`, done: true });
   return url;
 }
@@ -130,6 +146,7 @@ async function simulatorsUp(
   const onSpawned = note(options, 'simulators');
   const place = { stateDir, runpodPort, hubPort, pythonBin: binDir, modelDir };
   const urls = await startSimulators({ ...place, secrets, tuning, env, signal, onSpawned });
+  await ready(options, 'simulators');
   report({ component: 'simulators', message: `RunPod ${urls.runpodUrl}, Hub ${urls.hubUrl}`, done: true });
   return urls;
 }

@@ -1,10 +1,11 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { withBuildLock } from './build-lock.ts';
-import { defaultCacheDir } from './paths.ts';
+import { annealVersion, defaultCacheDir } from './paths.ts';
 import type { Report } from './report.ts';
 import type { SimulatorTuning } from './simulators.ts';
 import { choosePorts, type PortChoice, type WorldPorts } from './world-ports.ts';
+import { deadOf, restartDead } from './world-repair.ts';
 import { emptyRecord, endRecorded, isWhole, readRecord, WorldRecorder, type WorldRecord } from './world-record.ts';
 import { startComponents } from './world-start.ts';
 
@@ -45,12 +46,15 @@ export interface World {
   components: Component[];
   /** True when the world was running already and was left as it is. */
   reused: boolean;
+  /** What had died and was started again beside the rest, which went on; empty after any other start. */
+  restarted: Component[];
   logs: Record<string, string>;
 }
 
 /**
- * Brings the local world up. A whole one that runs already is given back; the rest of a dead one is ended first.
- * A failure or an abort in the middle ends everything started.
+ * Brings the local world up. A whole one that runs already is given back. Of one that this version started and that
+ * partly died, only that part is started again; the rest of any other is ended first. A failure or an abort in the middle
+ * ends everything started by this call.
  */
 export async function upWorld(options: WorldOptions): Promise<World> {
   const stateDir = resolve(options.stateDir);
@@ -59,31 +63,30 @@ export async function upWorld(options: WorldOptions): Promise<World> {
   await mkdir(stateDir, { recursive: true });
   // As root, PostgreSQL runs as another user and has to get through; the secrets have modes of their own.
   await chmod(stateDir, 0o711);
+  const how = {
+    stateDir,
+    env,
+    cacheDir: options.cacheDir ?? defaultCacheDir(env),
+    report: options.report,
+    tuning: options.simulators ?? {},
+    signal: options.signal,
+  };
   return locked(stateDir, options, async () => {
     const earlier = await readRecord(stateDir);
-    if (
-      earlier &&
-      (await isWhole(earlier)) &&
-      components.every((component) => earlier.components.includes(component))
-    ) {
-      return worldOf(stateDir, earlier, true);
+    if (earlier && components.every((component) => earlier.components.includes(component))) {
+      if (await isWhole(earlier)) return worldOf(stateDir, earlier, { reused: true });
+      const dead = await deadOf(earlier, annealVersion());
+      if (dead) {
+        const restarted = await restartDead(earlier, dead, how);
+        return worldOf(stateDir, (await readRecord(stateDir)) ?? earlier, { restarted });
+      }
     }
     if (earlier) await endRecorded(stateDir, earlier, options.report);
     const ports = await choosePorts(options.ports ?? 'default');
-    const recorder = new WorldRecorder(stateDir, emptyRecord(components, { ...ports }));
+    const recorder = new WorldRecorder(stateDir, emptyRecord(components, { ...ports }, annealVersion()));
     await recorder.save();
     try {
-      await startComponents({
-        stateDir,
-        env,
-        cacheDir: options.cacheDir ?? defaultCacheDir(env),
-        components: new Set(components),
-        ports,
-        recorder,
-        report: options.report,
-        tuning: options.simulators ?? {},
-        signal: options.signal,
-      });
+      await startComponents({ ...how, components: new Set(components), ports, recorder });
       recorder.record.complete = true;
       await recorder.save();
     } catch (error) {
@@ -92,7 +95,7 @@ export async function upWorld(options: WorldOptions): Promise<World> {
       options.signal?.throwIfAborted();
       throw error;
     }
-    return worldOf(stateDir, recorder.record, false);
+    return worldOf(stateDir, recorder.record);
   });
 }
 
@@ -108,7 +111,7 @@ export async function downWorld(stateDir: string, report: Report = () => undefin
 export async function currentWorld(stateDir: string): Promise<World | undefined> {
   const folder = resolve(stateDir);
   const record = await readRecord(folder);
-  return record && (await isWhole(record)) ? worldOf(folder, record, true) : undefined;
+  return record && (await isWhole(record)) ? worldOf(folder, record, { reused: true }) : undefined;
 }
 
 function withNeeds(chosen: readonly Component[]): Component[] {
@@ -132,7 +135,11 @@ function locked<T>(
   });
 }
 
-function worldOf(stateDir: string, record: WorldRecord, reused: boolean): World {
+function worldOf(
+  stateDir: string,
+  record: WorldRecord,
+  { reused = false, restarted = [] }: { reused?: boolean; restarted?: Component[] } = {},
+): World {
   return {
     stateDir,
     env: record.env,
@@ -140,6 +147,7 @@ function worldOf(stateDir: string, record: WorldRecord, reused: boolean): World 
     ports: record.ports as unknown as WorldPorts,
     components: record.components as Component[],
     reused,
+    restarted,
     logs: Object.fromEntries(record.processes.map(({ component, logFile }) => [component, logFile])),
   };
 }

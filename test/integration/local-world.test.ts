@@ -1,16 +1,37 @@
-import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Connection } from '@temporalio/client';
+import { Connection, type Client } from '@temporalio/client';
 import postgres from 'postgres';
+import { connect } from '../../client/connect.ts';
+import { resultOf, startRun, viewRun } from '../../client/pipelines.ts';
 import { freePorts } from '../../local/ports.ts';
 import { startPostgres } from '../../local/postgres.ts';
 import { endProcess, isAlive, type ProcessIdentity } from '../../local/processes.ts';
+import { inWorld } from '../../local/world-env.ts';
 import { currentWorld, downWorld, upWorld } from '../../local/world.ts';
 import { readRecord } from '../../local/world-record.ts';
+import { until } from '../support/local-world.ts';
+import { aSpec } from '../support/specs.ts';
 
 const silent = () => undefined;
+
+/** Process ids by what they are, as the record has them. */
+async function pids(stateDir: string): Promise<Record<string, number>> {
+  const { processes = [] } = (await readRecord(stateDir)) ?? {};
+  return Object.fromEntries(processes.map(({ component, identity }) => [component, identity.pid]));
+}
+
+/** kill -9 of one process of a world. */
+async function kill(stateDir: string, what: string): Promise<void> {
+  const found = (await readRecord(stateDir))?.processes.find(({ component }) => component === what);
+  if (found === undefined) throw new Error(`no ${what} was recorded`);
+  process.kill(found.identity.pid, 'SIGKILL');
+  await whenEnded(found.identity);
+}
 
 async function whenEnded(identity: ProcessIdentity): Promise<void> {
   while (await isAlive(identity)) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -85,15 +106,37 @@ describe('the local world', () => {
     expect((await upWorld(options)).reused).toBe(true);
     expect((await currentWorld(stateDir))?.env).toEqual(world.env);
 
-    const temporal = (await readRecord(stateDir))?.processes.find(
-      ({ component }) => component === 'temporal',
-    )?.identity;
-    if (temporal === undefined) throw new Error('no Temporal process was recorded');
-    process.kill(temporal.pid, 'SIGKILL');
-    await whenEnded(temporal);
+    // Temporal dies, and its port is taken: the rest stays as it is, and the error says what to do.
+    const before = await pids(stateDir);
+    await kill(stateDir, 'temporal');
     expect(await currentWorld(stateDir)).toBeUndefined();
+    const thief = createServer().listen(world.ports.temporal, '127.0.0.1');
+    await once(thief, 'listening');
+    await expect(upWorld(options)).rejects.toThrow(/in use by now.*anneal down/);
+    thief.close();
+    expect((await pids(stateDir))['postgres']).toBe(before['postgres']);
+
+    // Alone it comes back, at its place.
+    const mended = await upWorld(options);
+    expect(mended).toMatchObject({ reused: false, restarted: ['temporal'], env: world.env, ports: world.ports });
+    const after = await pids(stateDir);
+    expect(after).toMatchObject({ postgres: before['postgres'], 'postgres-server': before['postgres-server'] });
+    expect(after['temporal']).not.toBe(before['temporal']);
+    expect(await upWorld(options)).toMatchObject({ reused: true, restarted: [] });
+
+    // The server without its host, and the host without its server.
+    await kill(stateDir, 'postgres');
+    expect((await upWorld(options)).restarted).toEqual(['postgres']);
+    await kill(stateDir, 'postgres-server');
+    expect((await upWorld(options)).restarted).toEqual(['postgres']);
+    expect((await pids(stateDir))['temporal']).toBe(after['temporal']);
+
+    // Another version does not trust what an earlier one left half alive.
+    await kill(stateDir, 'temporal');
+    const record = await readRecord(stateDir);
+    await writeFile(join(stateDir, 'world.json'), JSON.stringify({ ...record, startedBy: '0.0.1' }));
     const anew = await upWorld(options);
-    expect(anew.reused).toBe(false);
+    expect(anew).toMatchObject({ reused: false, restarted: [] });
     expect(anew.env['ANNEAL_MASTER_KEY']).toBe(world.env['ANNEAL_MASTER_KEY']);
 
     const server = (await readRecord(stateDir))?.processes.find(({ component }) => component === 'postgres-server');
@@ -123,3 +166,75 @@ describe('the local world', () => {
     expect(log).not.toContain('PANIC');
   });
 });
+
+describe('a world that died in part', () => {
+  let stateDir: string;
+  let client: Client | undefined;
+  const options = () => ({
+    stateDir,
+    ports: 'free' as const,
+    report: silent,
+    env: { ...process.env, ANNEAL_WORKFLOW_BUNDLE: process.env['ANNEAL_TEST_BUNDLE'] ?? '', ANNEAL_LOG_LEVEL: 'warn' },
+  });
+
+  beforeAll(async () => {
+    stateDir = await mkdtemp(join(tmpdir(), 'anneal-world-'));
+  });
+
+  afterAll(async () => {
+    await client?.connection.close();
+    await downWorld(stateDir);
+    await rm(stateDir, { recursive: true, force: true });
+  }, 60_000);
+
+  test('a killed worker alone is replaced, and the open run goes on with its pod', async () => {
+    const world = await upWorld(options());
+    client = await connect(inWorld(process.env, world.env));
+    const open = client;
+    const { serve: _serve, ...spec } = aSpec({ name: 'mended', ablate: { trials: 12, minTrialSeconds: 0.5 } });
+    const started = await startRun(open, spec);
+    await until(async () => {
+      const { progress, live } = await viewRun(open, 'mended');
+      return progress.activeJob?.stage === 'ablate' && (live?.offset ?? 0) > 0;
+    }, 'ablate is followed');
+    const before = await pids(stateDir);
+    const rented = await podsOf(world.env);
+
+    await kill(stateDir, 'worker');
+    const mended = await upWorld(options());
+    expect(mended).toMatchObject({ restarted: ['worker'], env: world.env, urls: world.urls });
+    const { worker, ...rest } = await pids(stateDir);
+    expect(before).toMatchObject(rest);
+    expect(worker).not.toBe(before['worker']);
+    expect(await podsOf(world.env)).toEqual(rented);
+    expect(rented).toHaveLength(1);
+    expect((await resultOf(open, started)).outputs.ablate).toMatchObject({ trialsCompleted: 12 });
+  }, 180_000);
+
+  test.each(['temporal', 'simulators'])(
+    'a killed %s comes back at its place, with a new worker',
+    async (what) => {
+      const before = await pids(stateDir);
+      await kill(stateDir, what);
+      const mended = await upWorld(options());
+      expect(mended.restarted).toEqual([what, 'worker']);
+      const after = await pids(stateDir);
+      for (const [component, pid] of Object.entries(before)) {
+        expect([component, after[component] === pid]).toEqual([component, ![what, 'worker'].includes(component)]);
+      }
+      // The history is there, and the new worker answers for it.
+      const connection = await connect(inWorld(process.env, mended.env));
+      expect((await viewRun(connection, 'mended')).status).toBe('COMPLETED');
+      await connection.connection.close();
+      expect(await podsOf(mended.env)).toEqual([]);
+    },
+    120_000,
+  );
+});
+
+/** Ids of the pods that the simulated provider has. */
+async function podsOf(env: Record<string, string>): Promise<string[]> {
+  const answer = await fetch(`${env['RUNPOD_API_URL'] ?? ''}/_sim/state`);
+  const { pods } = (await answer.json()) as { pods: { id: string }[] };
+  return pods.map(({ id }) => id);
+}
