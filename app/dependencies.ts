@@ -13,13 +13,14 @@ import type { Config } from './config.ts';
 export function createDependencies(config: Config): ActivityDependencies & { close: () => Promise<void> } {
   const runpod = createRunPodGraphql({ apiUrl: config.runpod.apiUrl, apiKey: config.runpod.apiKey });
   const registry = createRegistry({ url: config.databaseUrl });
+  const ssh = createSsh({ masterKey: config.masterKey, operatorKeys: config.operatorKeys });
   let code: Promise<JobCode> | undefined;
   return {
     pods: runpod,
     endpoints: runpod,
     serving: createServing({ dataPlaneUrl: config.runpod.dataPlaneUrl, apiKey: config.runpod.apiKey }),
     hub: createHub(config.hub),
-    ssh: createSsh({ masterKey: config.masterKey, operatorKeys: config.operatorKeys }),
+    ssh,
     registry,
     jobCode: () => (code ??= packJobCode(findJobsDir())),
     settings: {
@@ -37,6 +38,9 @@ export function createDependencies(config: Config): ActivityDependencies & { clo
       sweep: config.sweep,
       clocks: config.clocks,
     },
-    close: () => registry.close(),
+    close: async () => {
+      ssh.close();
+      await registry.close();
+    },
   };
 }

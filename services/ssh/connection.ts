@@ -10,6 +10,7 @@ export interface ConnectRequest {
   pinnedHostKey: string | null;
   /** Of connecting and authenticating. */
   timeoutMs: number;
+  /** Ends the attempt; a connection that has come about is its user's to end. */
   signal?: AbortSignal | undefined;
 }
 
@@ -19,8 +20,8 @@ export interface Connection {
   exec(command: string): Promise<ClientChannel>;
   /** Why the connection ended, once it has. */
   failure(): SshError | null;
-  /** Called once when the connection ends; at once if it already has. */
-  onEnd(listener: () => void): void;
+  /** Called once when the connection ends; at once if it already has. Returns how to stop listening. */
+  onEnd(listener: () => void): () => void;
   /** Idempotent; the socket is gone when it returns. */
   close(): void;
 }
@@ -35,7 +36,7 @@ export function connect(request: ConnectRequest): Promise<Connection> {
   let wrongHost = false;
   let failure: SshError | null = null;
   let ended = false;
-  const listeners: (() => void)[] = [];
+  const listeners = new Set<() => void>();
 
   return new Promise((resolve, reject) => {
     const abort = () => {
@@ -52,13 +53,15 @@ export function connect(request: ConnectRequest): Promise<Connection> {
     };
 
     client.on('ready', () => {
+      request.signal?.removeEventListener('abort', abort);
       resolve({
         hostKey,
         exec: (command) => openChannel(client, command, () => failure),
         failure: () => failure,
         onEnd: (listener) => {
           if (ended) listener();
-          else listeners.push(listener);
+          else listeners.add(listener);
+          return () => listeners.delete(listener);
         },
         close: () => {
           finish(new SshError('the SSH connection was closed', 'connection'));
@@ -95,16 +98,18 @@ export function connect(request: ConnectRequest): Promise<Connection> {
 
 function openChannel(client: Client, command: string, failure: () => SshError | null): Promise<ClientChannel> {
   return new Promise((resolve, reject) => {
-    client.once('close', () => {
+    const cut = (): void => {
       reject(failure() ?? new SshError('the SSH connection was cut', 'connection'));
-    });
+    };
+    client.once('close', cut);
     try {
       client.exec(command, (error, channel) => {
+        client.removeListener('close', cut);
         if (error) reject(new SshError('the pod refused to open a channel', 'connection'));
         else resolve(channel);
       });
     } catch {
-      reject(failure() ?? new SshError('the SSH connection was cut', 'connection'));
+      cut();
     }
   });
 }

@@ -24,7 +24,8 @@ export async function runCommand(connection: Connection, command: string, option
   const stderr: Buffer[] = [];
   let size = 0;
 
-  return new Promise((resolve, reject) => {
+  let unlisten = (): void => undefined;
+  return new Promise<RawResult>((resolve, reject) => {
     let end: { exitCode: number | null; signal: string | null } | null = null;
     const collect = (into: Buffer[]) => (chunk: Buffer) => {
       size += chunk.length;
@@ -44,12 +45,14 @@ export async function runCommand(connection: Connection, command: string, option
         reject(connection.failure() ?? new SshError('the command ended without a status', 'connection'));
       else resolve({ ...end, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) });
     });
-    connection.onEnd(() => {
+    unlisten = connection.onEnd(() => {
       reject(connection.failure() ?? new SshError('the SSH connection was cut', 'connection'));
     });
     // A command that ends before reading all of stdin breaks the pipe; its exit status tells what happened.
     channel.stdin.on('error', () => undefined);
     channel.end(options.stdin ?? '');
+  }).finally(() => {
+    unlisten();
   });
 }
 

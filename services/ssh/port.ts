@@ -43,4 +43,6 @@ export interface SshPort {
   publicKeyFor(podName: string): string;
   /** The one-use value a pod of this name gets at creation, to prove itself with. */
   bootValueFor(podName: string): string;
+  /** Closes what is kept open between calls. */
+  close(): void;
 }

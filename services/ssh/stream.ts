@@ -11,7 +11,8 @@ const STDERR_TAIL = 500;
 
 /**
  * Yields a command's stdout line by line; the channel is read only as fast as lines are taken. A non-zero exit ends
- * it with kind `remote`, a broken or silent channel with kind `connection`. The caller closes the connection.
+ * it with kind `remote`, a broken or silent channel with kind `connection`. Ends its channel however it ends; the
+ * connection is the caller's.
  */
 export async function* streamCommand(
   connection: Connection,
@@ -28,7 +29,7 @@ export async function* streamCommand(
   channel.stderr.on('data', (chunk: Buffer) => {
     stderr = (stderr + chunk.toString('utf8')).slice(-STDERR_TAIL);
   });
-  connection.onEnd(() => {
+  const unlisten = connection.onEnd(() => {
     channel.destroy();
   });
   channel.stdin.end();
@@ -66,6 +67,8 @@ export async function* streamCommand(
     throw broken(connection, idle, idleTimeoutMs);
   } finally {
     clearTimeout(timer);
+    unlisten();
+    channel.destroy();
   }
   const ended = exit as { exitCode: number | null; signal: string | null } | null;
   if (ended === null) throw broken(connection, idle, idleTimeoutMs);

@@ -23,7 +23,7 @@ export interface Sshd {
 
 /** A fresh host key, an own port, `exec` only. */
 export async function startSshd(options: SshdOptions): Promise<Sshd> {
-  const hostKey = utils.generateKeyPairSync('ed25519');
+  const hostKey = newHostKey();
   mkdirSync(options.sshDir, { recursive: true });
   writeFileSync(join(options.sshDir, 'ssh_host_ed25519_key.pub'), `${hostKey.public}\n`);
   const authorized = parseKeys(options.authorizedKeys);
@@ -66,6 +66,14 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       connections.clear();
     },
   };
+}
+
+/** ssh2's generator now and then writes a key that its own parser refuses. */
+function newHostKey(): ReturnType<typeof utils.generateKeyPairSync> {
+  for (;;) {
+    const pair = utils.generateKeyPairSync('ed25519');
+    if (!(utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
 }
 
 function parseKeys(lines: string): ParsedKey[] {

@@ -609,6 +609,10 @@ export class FakeSsh implements SshPort {
   publicKeyFor(podName: string): string {
     return `ssh-ed25519 AAAA ${podName}`;
   }
+  close(): void {
+    // Nothing is kept open here.
+  }
+
   bootValueFor(podName: string): string {
     return `boot value of ${podName}`;
   }

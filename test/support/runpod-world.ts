@@ -21,13 +21,15 @@ export async function startWorld(options: Partial<RunPodSimulatorOptions> = {}) 
     delays: { podBoot: 20, podPorts: 10, coldStart: 20, modelLoad: 0, crashRestart: 20, scaleTick: 25 },
     ...options,
   });
+  const ssh = createSsh({ masterKey: MASTER_KEY, username: 'root' });
   return {
     stateDir,
     simulator,
     runpod: createRunPodGraphql({ apiUrl: simulator.url, apiKey: API_KEY }),
     serving: createServing({ dataPlaneUrl: simulator.dataPlaneUrl, apiKey: API_KEY }),
-    ssh: createSsh({ masterKey: MASTER_KEY, username: 'root' }),
+    ssh,
     async close() {
+      ssh.close();
       await simulator.close();
       rmSync(stateDir, { recursive: true, force: true });
     },
