@@ -188,7 +188,7 @@ export interface RegistryPort {
   recordSightings(sweep: { seen: readonly SeenThing[]; forgotten: readonly SeenThing[]; at: string }): Promise<void>;
 
   saveOutput(runId: string, stage: Stage, output: Json): Promise<void>;
-  /** The newest run of this name that completed, with every output it recorded; null when there is none. */
+  /** The newest run of this name that completed with an endpoint, and every output it recorded; null when there is none. */
   latestCompletedRun(
     name: string,
   ): Promise<{ runId: string; workflowId: string; outputs: Partial<Record<Stage, Json>> } | null>;

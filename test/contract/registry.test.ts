@@ -249,6 +249,37 @@ describe('the registry on PostgreSQL', () => {
     await expect(registry.saveCheckpoint({ ...small, sha256: 'wrong' })).rejects.toMatchObject({ kind: 'refused' });
   });
 
+  test('earlier runs come newest first with what they left; the latest completed one is one with an endpoint', async () => {
+    await registry.migrate();
+    const at = (runId: string) => ({
+      runId,
+      workflowId: 'w',
+      name: 'tiny',
+      release: `of-${runId}`,
+      spec: {},
+      capMicroUsd: cap,
+    });
+    const cap = fromUsd(1);
+    const end = { state: 'Completed', spentMicroUsd: cap };
+    for (const runId of ['first', 'second', 'third']) {
+      await registry.saveRun(at(runId));
+      await registry.finishRun(runId, { ...end, endedAt: new Date().toISOString() });
+    }
+    await registry.saveOutput('first', 'deploy', { endpointId: 'e' });
+    await registry.saveOutput('second', 'ablate', { trialsCompleted: 4 });
+    // A stage that never ran is on record without an output.
+    await registry.saveOutput('third', 'deploy', null);
+    const bytes = Buffer.from('adapter');
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await registry.saveCheckpoint({ runId: 'second', stage: 'ablate', what: 'ablate.tar', sha256, bytes });
+    const rows = await registry.earlierRuns('tiny', 2);
+    expect(rows.map(({ runId }) => runId)).toEqual(['third', 'second']);
+    expect(rows[1]).toMatchObject({ checkpointSha256: sha256, outputs: { ablate: { trialsCompleted: 4 } } });
+    expect(rows[0]).toMatchObject({ checkpointSha256: null, state: 'Completed' });
+    expect(await registry.earlierRuns('other', 2)).toEqual([]);
+    expect(await registry.latestCompletedRun('tiny')).toMatchObject({ runId: 'first' });
+  });
+
   test('job logs take repeats and overlaps without doubling text', async () => {
     await registry.migrate();
     await registry.appendJobLog(RUN, 'j', 0, 'één\n');
