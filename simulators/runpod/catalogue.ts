@@ -65,6 +65,11 @@ export const GPUS: readonly GpuRow[] = [
   row('unknown', 'unknown', 0, [null, null], ['None', 'None'], [0, 0], null),
 ];
 
+/** Instance ids of CPU pods are `<flavour>-<vCPUs>-<GB of memory>` [D]. */
+export const CPU_FLAVORS: readonly string[] = ['cpu3c', 'cpu3g', 'cpu5c'];
+/** USD per vCPU-hour of a CPU pod; made up. */
+export const CPU_PRICE_PER_VCPU = 0.03;
+
 /** Serverless flex price in USD per second and worker GPU; null is not listed. */
 export const POOL_PRICE_PER_SECOND: Readonly<Record<string, number | null>> = {
   AMPERE_16: 0.00016,

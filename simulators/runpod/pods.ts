@@ -1,27 +1,10 @@
 import { join } from 'node:path';
 import { rmSync } from 'node:fs';
 import { startContainer, type Container } from '../pod/container.ts';
-import { DATA_CENTERS, DISK_PRICES, GPUS, HOURS_PER_MONTH } from './catalogue.ts';
-import { businessError, gpuStock, newId, noCapacity, type SimulatorContext } from './context.ts';
-import type { KeyValue, PodRecord } from './state.ts';
-
-export interface PodCreateInput {
-  name?: string | null;
-  imageName?: string | null;
-  templateId?: string | null;
-  cloudType?: 'ALL' | 'SECURE' | 'COMMUNITY' | null;
-  gpuTypeId?: string | null;
-  gpuTypeIdList?: string[] | null;
-  gpuCount?: number | null;
-  minMemoryInGb?: number | null;
-  dataCenterId?: string | null;
-  containerDiskInGb?: number | null;
-  volumeInGb?: number | null;
-  volumeMountPath?: string | null;
-  ports?: string | null;
-  env?: KeyValue[] | null;
-  dockerArgs?: string | null;
-}
+import { DISK_PRICES, HOURS_PER_MONTH } from './catalogue.ts';
+import { businessError, gpuStock, type SimulatorContext } from './context.ts';
+import { placeCpuPod, placeGpuPod, type CpuPodCreateInput, type PodCreateInput } from './placement.ts';
+import type { PodRecord } from './state.ts';
 
 /** What a running container adds to its record. */
 interface Machine {
@@ -32,6 +15,7 @@ interface Machine {
 
 export interface PodFleet {
   create(input: PodCreateInput): PodRecord;
+  createCpu(input: CpuPodCreateInput): PodRecord;
   stop(id: string): Promise<PodRecord>;
   resume(id: string): PodRecord;
   terminate(id: string): Promise<void>;
@@ -121,19 +105,21 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     return pod;
   };
 
+  const rent = (pod: PodRecord): PodRecord => {
+    pods[pod.id] = pod;
+    boot(pod, delays.podBoot);
+    store.save();
+    return pod;
+  };
+
   return {
-    create(input) {
-      const pod = place(context, input);
-      pods[pod.id] = pod;
-      boot(pod, delays.podBoot);
-      store.save();
-      return pod;
-    },
+    create: (input) => rent(placeGpuPod(context, input)),
+    createCpu: (input) => rent(placeCpuPod(context, input)),
     stop,
     resume(id) {
       const pod = required(pods, id, 'pod not found to resume');
       if (pod.desiredStatus === 'RUNNING') return pod;
-      if (gpuStock(context, pod.gpuTypeId, pod.cloud) === 'None') {
+      if (pod.gpuCount > 0 && gpuStock(context, pod.gpuTypeId, pod.cloud) === 'None') {
         throw businessError('There are not enough free GPUs on the host machine to start this pod.');
       }
       pod.desiredStatus = 'RUNNING';
@@ -172,62 +158,6 @@ function required(pods: Record<string, PodRecord>, id: string, message: string):
   const pod = pods[id];
   if (!pod) throw businessError(message);
   return pod;
-}
-
-/** Finds a machine for the request; unknown types and wrong clouds look like missing stock, as on RunPod. */
-function place(context: SimulatorContext, input: PodCreateInput): PodRecord {
-  const { store, ledger } = context;
-  const template = input.templateId ? store.data.templates[input.templateId] : undefined;
-  const wanted = input.gpuTypeId ? [input.gpuTypeId] : (input.gpuTypeIdList ?? []);
-  const clouds =
-    input.cloudType === 'SECURE' || input.cloudType === 'COMMUNITY'
-      ? [input.cloudType]
-      : (['SECURE', 'COMMUNITY'] as const);
-  const gpuCount = input.gpuCount ?? 1;
-  const found = wanted
-    .flatMap((id) => clouds.map((cloud) => ({ gpu: GPUS.find((gpu) => gpu.id === id), cloud })))
-    .find(
-      ({ gpu, cloud }) =>
-        gpu &&
-        gpuStock(context, gpu.id, cloud) !== 'None' &&
-        gpuCount <= gpu.maxGpuCount &&
-        (input.minMemoryInGb ?? 0) <= gpu.hostMemoryGb * gpuCount,
-    );
-  if (!found?.gpu) throw noCapacity();
-  const { gpu, cloud } = found;
-  const costPerHr = ((cloud === 'SECURE' ? gpu.securePrice : gpu.communityPrice) ?? 0) * gpuCount;
-  ledger.settle();
-  if (store.data.balanceUsd < costPerHr) {
-    throw businessError(
-      'Your account balance is too low to rent a pod. Please add funds to your account.',
-      'INSUFFICIENT_BALANCE',
-    );
-  }
-  const now = Date.now();
-  return {
-    id: newId(),
-    name: input.name ?? '',
-    imageName: input.imageName ?? template?.imageName ?? '',
-    desiredStatus: 'RUNNING',
-    cloud,
-    gpuTypeId: gpu.id,
-    gpuCount,
-    costPerHr,
-    memoryInGb: gpu.hostMemoryGb * gpuCount,
-    vcpuCount: gpu.vcpu * gpuCount,
-    dataCenterId: input.dataCenterId || (DATA_CENTERS[0] ?? ''),
-    containerDiskInGb: input.containerDiskInGb ?? template?.containerDiskInGb ?? 0,
-    volumeInGb: input.volumeInGb ?? template?.volumeInGb ?? 0,
-    volumeMountPath: input.volumeMountPath ?? template?.volumeMountPath ?? '/workspace',
-    ports: input.ports ?? template?.ports ?? '',
-    env: [...(template?.env ?? []), ...(input.env ?? [])],
-    dockerArgs: input.dockerArgs ?? template?.dockerArgs ?? '',
-    templateId: input.templateId || null,
-    machineId: newId(),
-    apiKey: `rpa_${newId()}${newId()}`,
-    createdAt: now,
-    lastStartedAt: now,
-  };
 }
 
 function runningRate(pod: PodRecord): number {

@@ -1,7 +1,9 @@
 import { DATA_CENTERS, GPUS, POOL_PRICE_PER_SECOND, SPEND_LIMIT_PER_HOUR, type GpuRow } from './catalogue.ts';
 import { businessError, gpuStock, noCapacity, type SimulatorContext } from './context.ts';
 import { removeEndpoint, saveEndpoint, setEndpointTemplate, type EndpointInput } from './endpoints.ts';
-import type { PodCreateInput, PodFleet } from './pods.ts';
+import type { CpuPodCreateInput, PodCreateInput } from './placement.ts';
+import type { PodFleet } from './pods.ts';
+import { deleteRegistryAuth, saveRegistryAuth, updateRegistryAuth } from './registry-auths.ts';
 import type { EndpointRecord, PodRecord } from './state.ts';
 import { createSecret, deleteSecret, deleteTemplate, saveTemplate, type SaveTemplateInput } from './templates.ts';
 
@@ -56,6 +58,7 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
       },
       podTemplates: () => Object.values(data.templates),
       networkVolumes: [],
+      containerRegistryCreds: Object.values(data.registryAuths).map(({ id, name }) => ({ id, name })),
       secrets: Object.values(data.secrets).map(({ id, name, description }) => ({ id, name, description })),
     };
   };
@@ -88,6 +91,10 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
       podFindAndDeployOnDemand: (_: unknown, { input }: Args<PodCreateInput>, request: RequestContext) => {
         if (request.noCapacity) throw noCapacity();
         return showPod(fleet.create(input));
+      },
+      deployCpuPod: (_: unknown, { input }: Args<CpuPodCreateInput>, request: RequestContext) => {
+        if (request.noCapacity) throw noCapacity();
+        return showPod(fleet.createCpu(input));
       },
       podStop: async (_: unknown, { input }: Args<{ podId: string }>) => showPod(await fleet.stop(input.podId)),
       podResume: (_: unknown, { input }: Args<{ podId: string }>, request: RequestContext) => {
@@ -130,6 +137,14 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
         deleteSecret(context, id);
         return null;
       },
+      saveRegistryAuth: (_: unknown, { input }: Args<Parameters<typeof saveRegistryAuth>[1]>) =>
+        saveRegistryAuth(context, input),
+      updateRegistryAuth: (_: unknown, { input }: Args<Parameters<typeof updateRegistryAuth>[1]>) =>
+        updateRegistryAuth(context, input),
+      deleteRegistryAuth: (_: unknown, { registryAuthId }: { registryAuthId: string }) => {
+        deleteRegistryAuth(context, registryAuthId);
+        return null;
+      },
       updateUserSettings: (_: unknown, { input }: Args<{ pubKey?: string | null }>) => {
         data.pubKey = input.pubKey ?? data.pubKey;
         store.save();
@@ -156,8 +171,8 @@ function podView(fleet: PodFleet) {
       uptimeSeconds: uptime,
       machine: {
         podHostId: `${pod.id}-${pod.machineId.slice(0, 8)}`,
-        gpuDisplayName: gpu?.displayName ?? pod.gpuTypeId,
-        gpuTypeId: pod.gpuTypeId,
+        gpuDisplayName: gpu?.displayName ?? null,
+        gpuTypeId: gpu?.id ?? null,
         location: pod.dataCenterId.split('-')[0],
         dataCenterId: pod.dataCenterId,
         secureCloud: pod.cloud === 'SECURE',

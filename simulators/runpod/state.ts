@@ -112,6 +112,13 @@ export interface SecretRecord {
   description: string;
 }
 
+export interface RegistryAuthRecord {
+  id: string;
+  name: string;
+  username: string;
+  password: string;
+}
+
 export interface SimulatorData {
   balanceUsd: number;
   spentUsd: number;
@@ -121,6 +128,7 @@ export interface SimulatorData {
   endpoints: Record<string, EndpointRecord>;
   jobs: Record<string, JobRecord>;
   secrets: Record<string, SecretRecord>;
+  registryAuths: Record<string, RegistryAuthRecord>;
   meters: Record<string, Meter>;
   /** `<gpuTypeId>/<SECURE|COMMUNITY>` or a pool id → stock that replaces the catalogue's. */
   stock: Record<string, StockWord>;
@@ -136,20 +144,21 @@ export interface StateStore {
 export function openState(stateDir: string, initialBalanceUsd: number): StateStore {
   mkdirSync(stateDir, { recursive: true });
   const path = join(stateDir, 'runpod.json');
-  const data: SimulatorData = existsSync(path)
-    ? (JSON.parse(readFileSync(path, 'utf8')) as SimulatorData)
-    : {
-        balanceUsd: initialBalanceUsd,
-        spentUsd: 0,
-        pubKey: '',
-        pods: {},
-        templates: {},
-        endpoints: {},
-        jobs: {},
-        secrets: {},
-        meters: {},
-        stock: {},
-      };
+  const data: SimulatorData = {
+    balanceUsd: initialBalanceUsd,
+    spentUsd: 0,
+    pubKey: '',
+    pods: {},
+    templates: {},
+    endpoints: {},
+    jobs: {},
+    secrets: {},
+    registryAuths: {},
+    meters: {},
+    stock: {},
+    // Of an earlier version perhaps, which had fewer kinds of records.
+    ...(existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Partial<SimulatorData>) : {}),
+  };
   return {
     data,
     save() {

@@ -138,6 +138,37 @@ describe('the RunPod simulator and the runpod Python SDK', () => {
     });
   });
 
+  test('a pod without GPU has the vCPUs and memory of its instance id, and comes back after a stop', async () => {
+    const id = (await python.run(
+      'result = runpod.create_pod("cpu", args["image"], instance_id="cpu3c-4-8", ports="22/tcp", country_code="SE", env={"A": "b"})["id"]',
+      { image: IMAGE },
+    )) as string;
+    expect(await python.run('result = runpod.get_pod(args["id"])', { id })).toMatchObject({
+      gpuCount: 0,
+      vcpuCount: 4,
+      memoryInGb: 8,
+      machine: { gpuDisplayName: null },
+    });
+    await python.run('runpod.stop_pod(args["id"]); runpod.resume_pod(args["id"], 0)', { id });
+    await python.run('runpod.terminate_pod(args["id"])', { id });
+    expect((await python.raises('runpod.create_pod("cpu", "image", instance_id="cpu9x-1-1")')).message).toContain(
+      'There are no longer any instances available',
+    );
+  });
+
+  test('registry credentials are saved, changed and deleted once', async () => {
+    const saved = (await python.run('result = runpod.create_container_registry_auth("reg", "me", "pw")')) as {
+      id: string;
+    };
+    expect(saved).toMatchObject({ name: 'reg' });
+    expect(
+      await python.run('result = runpod.update_container_registry_auth(args["id"], "me", "pw2")', { id: saved.id }),
+    ).toEqual(saved);
+    const remove = 'runpod.delete_container_registry_auth(args["id"])';
+    await python.run(remove, { id: saved.id });
+    expect(await python.raises(remove, { id: saved.id })).toMatchObject({ type: 'QueryError' });
+  });
+
   test('refusals are QueryErrors with the words that RunPod uses', async () => {
     const create = 'runpod.create_pod("sdk", "image", "NVIDIA A40", cloud_type=args["cloud"], env=args.get("env"))';
     const refusal = async (args: Record<string, unknown> = {}): Promise<string> => {
