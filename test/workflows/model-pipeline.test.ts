@@ -3,11 +3,13 @@ import { ApplicationFailure } from '@temporalio/common';
 import { WorkflowFailedError } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Activities } from '../../contract/activities.ts';
+import { deployWorkflowId } from '../../contract/names.ts';
 import { POD_JOB_STAGES } from '../../contract/stage-names.ts';
 import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineInput } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } from '../../workflows/messages.ts';
+import { recordRun } from '../replay/record-run.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS, SMOKE } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 import { endTimeSkipping, startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
@@ -43,6 +45,15 @@ async function endOf(handle: PipelineHandle): Promise<string> {
   }
 }
 
+/** {@link endOf}, and the run's history for the replay tests. */
+const recordedEnd =
+  (name: string) =>
+  async (handle: PipelineHandle): Promise<string> => {
+    const end = await endOf(handle);
+    await recordRun(name, handle);
+    return end;
+  };
+
 const refused =
   (type: string): (() => Promise<never>) =>
   () =>
@@ -62,7 +73,12 @@ test('runs every stage, gives the pod back before serving, and ends registered',
         return Promise.resolve(world.createEndpoint(endpointName));
       },
     },
-    (handle) => handle.result(),
+    async (handle) => {
+      const ended = await handle.result();
+      const child = env.client.workflow.getHandle(deployWorkflowId('tiny'));
+      await recordRun('deploy-release', child);
+      return ended;
+    },
   );
   expect(result.stages.map(({ stage, state }) => `${stage} ${state}`)).toEqual(
     'plan provision prepare ablate merge quantize verify publish deploy warmup smoke register'
@@ -82,8 +98,11 @@ test('a stage whose output is given is skipped, and no pod is rented for what is
     verify: JOB_RESULTS.verify,
     publish: { repo: 'anneal/tiny', commit: 'c'.repeat(40), tag: 'r1', files: 9, bytes: 1 },
   };
-  const end = await withPipeline(env, fakeActivities(world), { spec: aSpec(), outputs }, (handle) => handle.result());
-  expect(end.outputs.register?.modelId).toBe('m');
+  const activities = fakeActivities(world);
+  expect(await withPipeline(env, activities, { spec: aSpec(), outputs }, recordedEnd('given-outputs'))).toBe(
+    'Completed',
+  );
+  expect(world.count('registerModel')).toBe(1);
   expect(world.count('createPod')).toBe(0);
 });
 
@@ -99,28 +118,29 @@ test.each(POD_JOB_STAGES)('a failure in %s ends the run as JobFailed with no pod
           : { kind: 'succeeded', result: JOB_RESULTS[input.stage] },
       ),
   };
-  expect(await run(changes, endOf)).toBe('JobFailed');
+  expect(await run(changes, recordedEnd(`failed-${stage}`))).toBe('JobFailed');
   nothingRented();
   expect(world.books?.end?.state).toBe('Failed');
 });
 
 test.each([
   ['plan', { planRun: refused('PlanRefused') }, 'PlanRefused'],
-  ['provision, clear refusal', { createPod: refused('ProviderRefused') }, 'ProviderRefused'],
+  ['provision', { createPod: refused('ProviderRefused') }, 'ProviderRefused'],
   ['provision, boot', { waitForPod: refused('PodGone') }, 'PodGone'],
   ['publish, mismatch', { verifyUpload: refused('ManifestMismatch') }, 'ManifestMismatch'],
   ['deploy', { createEndpoint: refused('ProviderRefused') }, 'ProviderRefused'],
   ['warmup', { warmEndpoint: refused('WarmupFailed') }, 'WarmupFailed'],
 ] satisfies [string, Partial<Activities>, string][])(
   'a failure in %s leaves nothing rented',
-  async (_stage, changes, type) => {
-    expect(await run(changes, endOf)).toBe(type);
+  async (stage, changes, type) => {
+    expect(await run(changes, recordedEnd(`failed-${stage.replace(', ', '-')}`))).toBe(type);
     nothingRented();
   },
 );
 
 test('a registration that fails for good does not undo the working endpoint', async () => {
-  expect(await run({ registerModel: refused('RegistryMismatch') }, endOf)).toBe('RegistryMismatch');
+  const changes = { registerModel: refused('RegistryMismatch') };
+  expect(await run(changes, recordedEnd('failed-register'))).toBe('RegistryMismatch');
   expect(world.pods.size).toBe(0);
   expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
 });
@@ -146,7 +166,7 @@ test('a rejected smoke test takes the candidate down and never touches a stable 
         },
       }),
   };
-  expect(await run(changes, endOf)).toBe('SmokeTestFailed');
+  expect(await run(changes, recordedEnd('failed-smoke'))).toBe('SmokeTestFailed');
   nothingRented();
 });
 
@@ -205,7 +225,7 @@ test.each(['prepare', 'ablate', 'merge', 'quantize', 'verify', 'publish'] as con
     const end = await run(changes, async (handle) => {
       await until(() => world.calls.some((call) => call.startsWith('followJob') && call.includes(`-${stage}`)));
       await handle.cancel();
-      return endOf(handle);
+      return stage === 'ablate' ? recordedEnd('cancelled-ablate')(handle) : endOf(handle);
     });
     expect(end).toBe('CancelledFailure');
     nothingRented();
@@ -302,7 +322,7 @@ test('an unanswered create is looked for, adopted and not repeated', async () =>
       );
     },
   };
-  expect(await run(changes, endOf)).toBe('Completed');
+  expect(await run(changes, recordedEnd('create-adopted'))).toBe('Completed');
   expect(world.count('createPod')).toBe(1);
   expect(world.pods.size).toBe(0);
 });
@@ -318,7 +338,7 @@ test('a create that provably left nothing is tried again under the next name', a
         : Promise.resolve({ kind: 'created', lease: world.createPod(podName) });
     },
   };
-  expect(await run(changes, endOf)).toBe('Completed');
+  expect(await run(changes, recordedEnd('create-repeated'))).toBe('Completed');
   expect(names).toEqual(['anneal-test-tiny-r20260101-000000', 'anneal-test-tiny-r20260101-000000-a2']);
 });
 
@@ -378,7 +398,8 @@ test('reaching the budget in ablate checkpoints, gives the pod back and, unexten
       return { kind: 'stopped' };
     },
   };
-  expect(await run(changes, endOf, aSpec({ budget: { capUsd: CAP_USD, grace: '1h' } }))).toBe('BudgetExceeded');
+  const spec = aSpec({ budget: { capUsd: CAP_USD, grace: '1h' } });
+  expect(await run(changes, recordedEnd('budget-exceeded'), spec)).toBe('BudgetExceeded');
   expect(world.count('stopJob')).toBe(1);
   expect(world.count('saveCheckpoint')).toBe(1);
   nothingRented();
@@ -403,7 +424,9 @@ test('an extended budget continues on a new pod without a repeated ablation', as
       await until(async () => (await handle.query(getProgressQuery)).waitingFor === 'extendBudget');
       expect(world.pods.size).toBe(0);
       expect(await handle.executeUpdate(extendBudgetUpdate, { args: [5] })).toEqual({ capUsd: 5 + CAP_USD });
-      return handle.result();
+      const ended = await handle.result();
+      await recordRun('budget-extended', handle);
+      return ended;
     },
     aSpec({ budget: { capUsd: CAP_USD, grace: '1h' } }),
   );
@@ -432,7 +455,7 @@ test('a provider that will not confirm the end makes the run end as CleanupIncom
   const changes: Partial<Activities> = {
     releasePods: () => Promise.reject(ApplicationFailure.retryable('still listed', 'ProviderUnavailable')),
   };
-  expect(await run(changes, endOf)).toBe('CleanupIncomplete');
+  expect(await run(changes, recordedEnd('cleanup-incomplete'))).toBe('CleanupIncomplete');
 });
 
 test('approvals hold the run before provision until somebody approves', async () => {
