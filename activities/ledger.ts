@@ -32,7 +32,8 @@ export const createLedgerActivities = ({ registry }: Dependencies): LedgerActivi
     }
     for (const { report, output } of stages) {
       await registry.recordStage({ runId, ...toStageEvent(report), detail: output });
-      if (output !== null) await registry.saveOutput(runId, report.stage, output);
+      // Also null: what a changed spec made stale must not be taken for its output.
+      await registry.saveOutput(runId, report.stage, output);
     }
     if (end) await registry.finishRun(runId, { state: end.state, spentMicroUsd: spent, endedAt: iso(end.atMs) });
   },

@@ -29,6 +29,8 @@ export interface DeployReleaseInput {
   repo: string;
   commit: string;
   answers: VerifyOutput['answers'];
+  /** Which deployment of this release it is: a second one must not write over the template of the first. */
+  attempt?: number;
   /** How long what is rented here may live, from when it is rented: waiting for another deployment costs nothing. */
   lifetimeMs: number;
 }
@@ -60,12 +62,9 @@ export async function deployRelease(input: DeployReleaseInput): Promise<DeployRe
 }
 
 /** Every name that a deployment of this plan may rent under. */
-export const deploymentNames = (plan: Plan): [candidate: string, stable: string] => {
+export const deploymentNames = (plan: Plan, attempt: number): [candidate: string, stable: string] => {
   const { installation, release, spec } = plan;
-  return [
-    rentedName({ installation, name: spec.name, release, attempt: 1 }),
-    stableEndpointName(installation, spec.name),
-  ];
+  return [rentedName({ installation, name: spec.name, release, attempt }), stableEndpointName(installation, spec.name)];
 };
 
 class Deployment {
@@ -82,7 +81,7 @@ class Deployment {
 
   constructor(input: DeployReleaseInput) {
     this.input = input;
-    [this.candidateName, this.stableName] = deploymentNames(input.plan);
+    [this.candidateName, this.stableName] = deploymentNames(input.plan, input.attempt ?? 1);
     this.board = new StageBoard(
       () => ZERO_USD,
       (report) => {

@@ -36,6 +36,7 @@ export async function modelPipeline(given: PipelineInput): Promise<PipelineResul
       await run.approval('provision');
       await buildRelease(run);
     }
+    run.isBuilt = true;
     if (run.wants('deploy')) {
       await run.approval('deploy');
       await serve(run);
@@ -59,14 +60,29 @@ async function attended(run: Run, story: () => Promise<void>): Promise<void> {
   }
 }
 
-/** A registration that is repeated finds the deployment as it is, unless a change of the spec asks for another. */
+/**
+ * A registration that is repeated finds the deployment as it is, unless a change of the spec asks for another. It never
+ * undoes a working endpoint; but a person who cancels does not want a new one.
+ */
 async function serve(run: Run): Promise<void> {
   let live: DeployReleaseResult | null = null;
-  await attended(run, async () => {
-    if (!live || !run.outputs.deploy) live = await deploy(run);
-    if (run.wants('register')) await register(run, live);
-  });
+  let made: DeployReleaseResult['deploy'] | null = null;
+  try {
+    await attended(run, async () => {
+      if (!live || !run.outputs.smoke) live = await deploy(run);
+      if (live.created) made = live.deploy;
+      if (run.wants('register')) await register(run, live);
+    });
+  } catch (error) {
+    if (isCancellation(error) && made) await takeDown(run, made);
+    throw error;
+  }
 }
+
+const takeDown = (run: Run, { endpointName, endpointId }: DeployReleaseResult['deploy']): Promise<unknown> => {
+  const names = { endpointNames: [endpointName], templateNames: [], knownIds: [endpointId] };
+  return CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
+};
 
 /** Handlers exist before the first await, so that no early message is lost. The money is read leniently: plan parses. */
 function openRun({ spec, outputs, until }: PipelineInput): Run {
@@ -92,14 +108,16 @@ async function deploy(run: Run): Promise<DeployReleaseResult> {
   const { repo, commit } = run.output('publish');
   const { answers } = run.output('verify');
   const rate = servingRate(plan);
-  const meter = `serving/${plan.release}`;
+  const attempt = ++run.deployments;
+  const meter = `serving/${plan.release}${attempt > 1 ? `@${attempt}` : ''}`;
   run.budget.setReserve(
     reserveFor(rate, { checkpointLimitMs: 0, terminateAllowanceMs: plan.settings.terminateAllowanceMs }),
   );
-  const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs: run.deadline.atMs(rate) - Date.now() };
+  const lifetimeMs = run.deadline.atMs(rate) - Date.now();
+  const input = { run: run.ref, plan, repo, commit, answers, lifetimeMs, attempt };
   const started = (): void => {
     run.startMeter(meter, rate);
-    run.deadline.hold({ names: deploymentNames(plan), pod: null });
+    run.deadline.hold({ names: deploymentNames(plan, attempt), pod: null });
   };
   try {
     const end = await run.budget.race(
@@ -122,24 +140,12 @@ async function deploy(run: Run): Promise<DeployReleaseResult> {
   }
 }
 
-async function register(run: Run, live: DeployReleaseResult): Promise<void> {
-  const { deploy: deployed, created } = live;
-  try {
-    await run.stage(
-      'register',
-      () => registerModel(registration(run, live)),
-      ({ modelId }) => modelId,
-    );
-  } catch (error) {
-    // A failed registration never undoes a working endpoint; a person who cancels does not want a new one.
-    if (isCancellation(error) && created) {
-      const { endpointName, endpointId } = deployed;
-      const names = { endpointNames: [endpointName], templateNames: [], knownIds: [endpointId] };
-      await CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
-    }
-    throw error;
-  }
-}
+const register = (run: Run, live: DeployReleaseResult): Promise<unknown> =>
+  run.stage(
+    'register',
+    () => registerModel(registration(run, live)),
+    ({ modelId }) => modelId,
+  );
 
 function registration(run: Run, { deploy: deployed, smoke }: DeployReleaseResult): Parameters<typeof registerModel>[0] {
   const { repo, commit } = run.output('publish');

@@ -25,7 +25,7 @@ const bounded = (hardDeadlineMs: number): string =>
   new Date(Math.min(hardDeadlineMs, Date.now() + 7 * 86_400_000)).toISOString();
 
 /**
- * Tells the pod's dead-man switch its hard deadline; a moment that has passed is ignored there. Atomic by rename. The
+ * Tells the pod's dead-man switch its hard deadline, and renews its lease; a moment that has passed is ignored there. Atomic by rename. The
  * pod's own clock turns the time that is left into a moment, so clocks need not agree.
  */
 export async function writeDeadline(
@@ -35,7 +35,7 @@ export async function writeDeadline(
 ): Promise<void> {
   const left = Math.floor((hardDeadlineMs - Date.now()) / 1_000);
   const command =
-    `set -e; root=${POD_ROOT}; mkdir -p "$root"; new="$root/.hard-deadline.new"; ` +
+    `set -e; root=${POD_ROOT}; mkdir -p "$root"; touch "$root/lease"; new="$root/.hard-deadline.new"; ` +
     `echo "$(( $(date +%s) + ${left} ))" > "$new"; mv "$new" "$root/hard-deadline"`;
   const { exitCode, stderr } = await ssh.exec(target, command, { timeoutMs: TIMEOUT_MS });
   if (exitCode !== 0)

@@ -25,6 +25,8 @@ DAY = 86400.0
 FARTHEST = 366 * DAY
 WRITE_EVERY = 60.0
 LONGEST_PAUSE = 60.0
+# A container that crashes is back sooner; one that was away longer was stopped.
+LONGEST_RESTART = 300.0
 # A stop that is clearly refused this often will not come; an endless bill is worse than an ablation made again.
 STOPS_BEFORE_TERMINATE = 3
 
@@ -118,12 +120,15 @@ def resumed(saved: object, now: Mapping[str, object], limits: Limits) -> State:
     marks = {name: kept.get(name) for name in ("lease_mark", "deadline_text")}
     texts = {name: mark if isinstance(mark, str) else None for name, mark in marks.items()}
     contact_age = number(kept.get("contact_age"))
-    return State(
-        age=age + max(0.0, present - then),
-        hard_age=min(hard_age, age + FARTHEST),
-        contact_age=None if contact_age is None else min(contact_age, age),
-        **texts,
-    )
+    contact_age = None if contact_age is None else min(contact_age, age)
+    hard_age = min(hard_age, age + FARTHEST)
+    paused = max(0.0, present - then)
+    age += paused
+    if paused > LONGEST_RESTART and contact_age is not None:
+        # Somebody stopped the pod and started it again: they have a boot deadline to speak to it and to move the hard one.
+        contact_age = max(contact_age, age + limits.boot - limits.lease)
+        hard_age = max(hard_age, age + limits.boot)
+    return State(age=age, hard_age=hard_age, contact_age=contact_age, **texts)
 
 
 def number(value: object) -> float | None:

@@ -198,3 +198,10 @@ def test_commands_and_beats_renew_the_lease(pod: Pod) -> None:
     lease.unlink()
     pod.command("follow", "--job", "unknown", "--from", "0", "--follower", "f")
     assert lease.exists()
+
+
+def test_a_pod_that_was_stopped_and_started_again_gets_a_boot_deadline_to_be_spoken_to() -> None:
+    now = {"podId": "p", "bootId": "other", "uptime": 5.0, "epoch": NOW + 20 * LIMITS.lease}
+    state = resumed(record(), now, LIMITS)
+    assert due(state, LIMITS) is None
+    assert due(replace(state, age=state.age + LIMITS.boot), LIMITS) == "lease"

@@ -40,7 +40,7 @@ test('the demo runs the whole pipeline, reports it and leaves nothing running', 
 test('a kept world answers later commands and goes down completely', async () => {
   const env = bareEnvironment();
   const kept = await runCli(['demo', TINY, '--free-ports', '--keep', '--json'], { cwd, env });
-  expect(kept.exitCode).toBe(0);
+  expect([kept.stderr, kept.exitCode]).toEqual([kept.stderr, 0]);
   const report = JSON.parse(kept.stdout) as { view: { status: string }; result: { outputs: Record<string, unknown> } };
   expect(report.view.status).toBe('COMPLETED');
   const shown = await runCli(['run', 'show', 'tiny'], { cwd, env });

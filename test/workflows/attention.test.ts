@@ -179,6 +179,61 @@ describe('a failure that waits for a person', () => {
   });
 });
 
+describe('what a person says at the wrong moment', () => {
+  const failingRegistration: Partial<Activities> = {
+    planRun: ({ spec }) => Promise.resolve(aPlan(aSpec(spec as PipelineSpecInput))),
+    registerModel: () => Promise.reject(ApplicationFailure.nonRetryable('columns', 'RegistryMismatch')),
+  };
+
+  test('a published release is not built again by a change: it is refused, and the run waits on', async () => {
+    await run(failingRegistration, keeping(), async (handle) => {
+      await waiting(handle);
+      const sent = handle.executeUpdate(continueRunUpdate, { args: [{ 'quantize.groupSize': 64 }] });
+      await expect(sent).rejects.toMatchObject({ cause: { message: expect.stringContaining('is published') } });
+      expect(await waiting(handle)).toContain('columns');
+      await handle.cancel();
+      await typeOf(handle);
+    });
+  });
+
+  test('a cancel while a failed registration waits takes the new endpoint down', async () => {
+    await run(failingRegistration, keeping(), async (handle) => {
+      await waiting(handle);
+      expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
+      await handle.cancel();
+      await expect(handle.result()).rejects.toThrow();
+    });
+    expect([...world.endpoints.values()]).toEqual([]);
+  });
+
+  test('an answer that comes while the pod is being given back counts', async () => {
+    let released = 0;
+    const activities = fakeActivities(world, failingQuantize());
+    const answered: Partial<Activities> = {
+      ...failingQuantize(),
+      releasePods: async (input) => {
+        if (++released === 1) await hang(() => world.holdings.includes('answered'));
+        return activities.releasePods(input);
+      },
+    };
+    const result = await run(answered, keeping(), async (handle) => {
+      await waiting(handle);
+      await env.sleep('11m');
+      while (released === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      await handle.executeUpdate(continueRunUpdate, { args: [{ 'quantize.groupSize': 64 }] });
+      world.holdings.push('answered');
+      return handle.result();
+    });
+    expect(result.stages.every(({ state }) => state === 'completed')).toBe(true);
+  });
+
+  test('a pod that vanishes while a person is waited for is not replaced unasked', async () => {
+    const gone = (): Promise<never> => Promise.reject(ApplicationFailure.nonRetryable('gone', 'PodGone'));
+    expect(await run({ ...failingQuantize(), stopPod: gone }, keeping({ park: 'stop' }), typeOf)).toBe('JobFailed');
+    expect(world.count('createPod')).toBe(1);
+  });
+});
+
 describe('parking the pod that waits', () => {
   /** Lets the server's clock go on by waiting for something on it. */
   const later = (duration: string): Promise<void> => env.sleep(duration);

@@ -23,6 +23,7 @@ export class Attention {
 
   /** Begins to wait; false when this failure ends the run at once. */
   raise(error: unknown): boolean {
+    this.wait = null;
     const keepMs = this.run.plan ? toMs(this.run.plan.spec.budget.onFailure.keep) : 0;
     if (keepMs === 0 || this.run.windingDown || isCancellation(error) || hasType(error, ...NOT_KEPT)) return false;
     this.wait = { error, untilMs: Date.now() + keepMs, continued: false };
@@ -41,7 +42,19 @@ export class Attention {
     const left = Math.min(limitMs, wait.untilMs - Date.now());
     const what = `continueRun, after: ${rootCause(wait.error) ?? String(wait.error)}`;
     if (left > 0) await this.run.waitForPerson(what, () => wait.continued, left);
+    // An answer counts once.
+    if (wait.continued) this.wait = null;
     return wait.continued;
+  }
+
+  /** Forgets a wait that nobody waits any more. */
+  clear(): void {
+    this.wait = null;
+  }
+
+  /** What is left of `keep`. */
+  leftMs(): number {
+    return this.wait ? Math.max(0, this.wait.untilMs - Date.now()) : 0;
   }
 
   /** A person says: go on. */

@@ -27,6 +27,7 @@ const MAX_LOST_PODS = 3;
 export async function buildRelease(run: Run): Promise<void> {
   for (let lostPods = 0; ;) {
     run.onPod.clear();
+    run.attention.clear();
     try {
       const end = await withPod(
         run,
@@ -35,13 +36,16 @@ export async function buildRelease(run: Run): Promise<void> {
       );
       if (end.kind === 'done') return;
     } catch (error) {
+      if (hasType(error, 'CleanupIncomplete')) throw error;
+      const waiting = run.attention.pending();
       const lost = hasType(error, 'PodGone', 'PodNotReady');
-      if (lost && ++lostPods < MAX_LOST_PODS && !run.budget.reached()) {
+      // One that vanishes while a person is waited for is not replaced before that person says so.
+      if (lost && !waiting && ++lostPods < MAX_LOST_PODS && !run.budget.reached()) {
         log.warn('the pod is gone; continuing on another', { lostPods });
         continue;
       }
-      if (!lost && run.attention.pending() && (await run.attention.answered())) continue;
-      throw error;
+      if (await run.attention.answered()) continue;
+      throw waiting?.error ?? error;
     }
     const waiting = run.attention.pending();
     // A pod that was kept for a person is given back when the money says so; nobody has to extend a failed run.
@@ -64,15 +68,26 @@ async function attendedOnPod(run: Run, pod: HeldPod, stages: () => Promise<void>
       if (!run.attention.raise(error)) throw error;
       const { park, idleStopAfter } = run.requirePlan().spec.budget;
       // One that was idle already is parked at once.
-      if (await run.attention.answered(hasType(error, 'PodIdle') ? 0 : toMs(idleStopAfter))) continue;
-      if (park === 'terminate') throw error;
-      if (park === 'stop') await pod.stop();
+      const asItIsMs = park === 'hold' ? Infinity : hasType(error, 'PodIdle') ? 0 : toMs(idleStopAfter);
+      if (await answeredWhileHeld(run, asItIsMs)) continue;
+      if (park !== 'stop') throw error;
+      await pod.stop();
       if (!(await run.attention.answered())) throw error;
-      if (park === 'hold') continue;
       await pod.start();
       // Only the volume has survived: what prepare set up beside it is made again.
       run.onPod.delete('prepare');
     }
+  }
+}
+
+/** Waits for a person while the pod runs: it is spoken to now and then, or its dead-man switch would end it. */
+async function answeredWhileHeld(run: Run, limitMs: number): Promise<boolean> {
+  const { leaseMs } = run.requirePlan().settings;
+  const untilMs = Date.now() + Math.min(limitMs, run.attention.leftMs());
+  for (;;) {
+    if (await run.attention.answered(Math.min(untilMs - Date.now(), leaseMs / 2))) return true;
+    if (Date.now() >= untilMs) return false;
+    run.deadline.moveSoon();
   }
 }
 
@@ -143,12 +158,15 @@ async function ablate(run: Run, pod: ReadyPod): Promise<void> {
   const params = { trials, seed, maxKl, prompts, minTrialSeconds } as unknown as Json;
   await run.stage(
     'ablate',
-    () => runJob(run, pod, { stage: 'ablate', params, needsHubToken: 'none' }),
+    async () => {
+      const output = await runJob(run, pod, { stage: 'ablate', params, needsHubToken: 'none' });
+      // The adapter leaves the pod before the stage counts: from here on no lost pod repeats the ablation.
+      await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
+      return output;
+    },
     ({ chosen, trialsCompleted }) => `trial ${chosen.index} of ${trialsCompleted}, KL ${chosen.kl.toPrecision(3)}`,
   );
   run.onPod.add('ablate');
-  // The adapter leaves the pod at once: from here on no lost pod repeats the ablation.
-  await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
 }
 
 const merge = (run: Run, pod: ReadyPod): Promise<StageOutputs['merge']> =>

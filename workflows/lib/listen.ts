@@ -2,7 +2,7 @@ import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } 
 import { STAGES, type Stage } from '../../contract/stage-names.ts';
 import type { Plan, StageReport } from '../../contract/stages.ts';
 import { fromUsd, toUsd } from '../../domain/money.ts';
-import { changeFaults, withChanges, type SpecChanges } from '../../domain/spec-changes.ts';
+import { changeFaults, firstAffected, withChanges, type SpecChanges } from '../../domain/spec-changes.ts';
 import { cancelOwnRun, planRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
 import { DESCRIPTIONS, type ApprovalStage } from '../messages.ts';
@@ -89,7 +89,19 @@ function approve(run: Run, stage: ApprovalStage, by: string, note: string): { ap
 /** A plan that is refused leaves the run waiting: nothing has been changed by then. */
 async function continueRun(run: Run, changes: SpecChanges): Promise<{ stage: Stage; changed: string[] }> {
   const changed = Object.keys(changes);
-  if (changed.length > 0) run.adoptPlan(await planAgain(run, changes));
+  if (changed.length > 0) {
+    const waiting = run.attention.pending();
+    const plan = await planAgain(run, changes);
+    // Planning takes a while: somebody else may have answered, or the wait may be over.
+    if (run.attention.pending() !== waiting) throw refusal('the run went on meanwhile; nothing was changed');
+    const affected = firstAffected(run.requirePlan().spec, plan.spec);
+    if (run.isBuilt && affected !== null && STAGES.indexOf(affected) < STAGES.indexOf('deploy')) {
+      throw refusal(
+        `the release is published, and ${affected} cannot be repeated in this run; cancel it, then use anneal run resume with --set`,
+      );
+    }
+    run.adoptPlan(plan);
+  }
   log.info('continued', { changed });
   run.jobSeries++;
   run.attention.answer();
@@ -109,9 +121,11 @@ async function planAgain(run: Run, changes: SpecChanges): Promise<Plan> {
   }
 }
 
+const refusal = (message: string): ApplicationFailure => ApplicationFailure.nonRetryable(message, 'InvalidInput');
+
 function requireContinuable(run: Run, changes: SpecChanges): void {
   const refuse = (message: string): never => {
-    throw ApplicationFailure.nonRetryable(message, 'InvalidInput');
+    throw refusal(message);
   };
   if (!run.attention.pending()) refuse('no failure of this run waits for a person; see budget.onFailure.keep');
   if (typeof changes !== 'object' || Array.isArray(changes)) refuse('changes are an object of spec path to value');

@@ -62,6 +62,11 @@ export class Run {
   /** How often jobs were begun anew on one pod, so that each job has an id of its own: an id runs once. */
   jobSeries = 0;
 
+  /** Deployments of this run so far, so that each has names of its own. */
+  deployments = 0;
+  /** True once nothing of this run needs a pod any more. */
+  isBuilt = false;
+
   plan: Plan | null = null;
   /** Money as of the last edge or message; clients extrapolate from it. */
   lastSpend: Spend = {

@@ -102,6 +102,8 @@ class Tenancy implements HeldPod {
     const { ratePerHour } = await stopPod({ podId });
     this.rental.paysNow(podId, ratePerHour);
     this.run.deadline.hold({ names: [podName], pod: null });
+    // At the price of its volume the cap lasts longer; the sweep must know.
+    this.run.deadline.moveSoon();
   }
 
   async start(): Promise<void> {
