@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import { codeOf, LocalError, reasonOf } from './errors.ts';
 
@@ -20,6 +21,25 @@ const close = (server: Server): Promise<void> =>
     });
   });
 
+/**
+ * Below the range from which systems take ports for outgoing connections: in there a client that keeps asking for a dead
+ * server may be given that server's own port.
+ */
+const FIRST_PORT = 15_000;
+const LAST_PORT = 30_000;
+const TRIES = 100;
+
+async function listenSomewhere(): Promise<Server> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    try {
+      return await listen(randomInt(FIRST_PORT, LAST_PORT));
+    } catch (error) {
+      if (codeOf(error) !== 'EADDRINUSE') throw error;
+    }
+  }
+  throw new LocalError('ports', 'No loopback port can be opened.');
+}
+
 function portOf(server: Server): number {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new LocalError('ports', 'No loopback port can be opened.');
@@ -28,7 +48,7 @@ function portOf(server: Server): number {
 
 /** Different free loopback ports. They are held together while choosing, so none comes twice. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
+  const servers = await Promise.all(Array.from({ length: count }, listenSomewhere));
   const ports = servers.map(portOf);
   await Promise.all(servers.map(close));
   return ports;
