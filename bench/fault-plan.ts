@@ -1,5 +1,5 @@
 import type { FaultRule } from '../simulators/faults.ts';
-import { seededRandom } from './statistics.ts';
+import { seededRandom } from '../simulators/faults.ts';
 
 /** What happens to a run beside the faults of its surroundings. */
 export type Incident = { kind: 'none' } | { kind: 'cancel' | 'killWorker' | 'takePodAway'; afterMs: number };

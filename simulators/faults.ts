@@ -54,7 +54,7 @@ export interface Faults {
 
 export function createFaults({ seed = 1 }: { seed?: number } = {}): Faults {
   let rules: Required<FaultRule>[] = [];
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
 
   /** `seen` keeps one rule from acting twice on one request: a delay is followed by whatever else matches. */
   const pick = (request: FaultRequest, seen: Set<FaultRule>): FaultAction | undefined => {
@@ -104,8 +104,8 @@ export function createFaults({ seed = 1 }: { seed?: number } = {}): Faults {
 const matches = (pattern: string, operation: string): boolean =>
   pattern === '*' || pattern === operation || operation.startsWith(`${pattern}.`);
 
-/** Small seeded generator of numbers in [0, 1); quality is irrelevant, repeatability is not. */
-function mulberry32(seed: number): () => number {
+/** Numbers in [0, 1) that a seed repeats (mulberry32); quality is irrelevant, repeatability is not. */
+export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -32,7 +32,7 @@ export async function modelPipeline(given: PipelineInput): Promise<PipelineResul
     run.acceptPlan(plan);
     await run.takeGiven();
 
-    if (run.wants('provision') && !isBuilt(run)) {
+    if (run.wants('provision') && !givenWhole(run)) {
       await run.approval('provision');
       await buildRelease(run);
     }
@@ -46,7 +46,7 @@ export async function modelPipeline(given: PipelineInput): Promise<PipelineResul
 }
 
 /** A release that was given whole needs no pod. */
-const isBuilt = ({ outputs }: Run): boolean => outputs.publish !== undefined && outputs.verify !== undefined;
+const givenWhole = ({ outputs }: Run): boolean => outputs.publish !== undefined && outputs.verify !== undefined;
 
 /** Repeats what failed when a person says so, where the spec lets a failure wait. Nothing is rented meanwhile. */
 async function attended(run: Run, story: () => Promise<void>): Promise<void> {

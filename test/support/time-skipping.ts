@@ -1,3 +1,5 @@
+import { WorkflowFailedError, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import type { Activities } from '../../contract/activities.ts';
@@ -5,7 +7,6 @@ import { pipelineWorkflowId, SEARCH_ATTRIBUTES, TASK_QUEUES } from '../../contra
 import type { PipelineInput } from '../../contract/stages.ts';
 import type { modelPipeline } from '../../workflows/index.ts';
 import { required } from './required.ts';
-import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 
 Runtime.install({ logger: new DefaultLogger('ERROR') });
 
@@ -73,4 +74,15 @@ export async function withPipeline<T>(
 function nameIn(input: PipelineInput | undefined): string {
   const { name } = (input?.spec ?? {}) as { name?: unknown };
   return typeof name === 'string' ? name : 'nameless';
+}
+
+/** The type a run failed with, or how it ended otherwise. */
+export async function endOf(handle: PipelineHandle): Promise<string> {
+  try {
+    await handle.result();
+    return 'Completed';
+  } catch (error) {
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    return error.cause instanceof ApplicationFailure ? (error.cause.type ?? '') : (error.cause?.name ?? '');
+  }
 }

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
-import type { WorkflowFailedError } from '@temporalio/client';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Activities } from '../../contract/activities.ts';
@@ -10,7 +9,13 @@ import { fromUsd } from '../../domain/money.ts';
 import { continueRunUpdate, extendBudgetUpdate, getProgressQuery } from '../../workflows/messages.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
-import { endTimeSkipping, startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
+import {
+  endOf,
+  endTimeSkipping,
+  startTimeSkipping,
+  withPipeline,
+  type PipelineHandle,
+} from '../support/time-skipping.ts';
 
 /** What a run does between "it failed" and "it is over": wait for a person, park the pod, go on where it stopped. */
 
@@ -51,16 +56,6 @@ function failingQuantize(): Partial<Activities> {
   };
 }
 
-async function typeOf(handle: PipelineHandle): Promise<string> {
-  try {
-    await handle.result();
-    return 'Completed';
-  } catch (error) {
-    const { cause } = error as WorkflowFailedError;
-    return cause instanceof ApplicationFailure ? (cause.type ?? '') : String(cause);
-  }
-}
-
 const waiting = async (handle: PipelineHandle): Promise<string> => {
   for (;;) {
     const { waitingFor } = await handle.query(getProgressQuery);
@@ -88,13 +83,13 @@ describe('a failure that waits for a person', () => {
   });
 
   test('ends as it failed when nobody answers in time, and everything is given back', async () => {
-    const end = await run(failingQuantize(), keeping({ park: 'hold' }), typeOf);
+    const end = await run(failingQuantize(), keeping({ park: 'hold' }), endOf);
     expect(end).toBe('JobFailed');
     expect(world.pods.size).toBe(0);
   });
 
   test('without keep a failure ends the run at once', async () => {
-    expect(await run(failingQuantize(), {}, typeOf)).toBe('JobFailed');
+    expect(await run(failingQuantize(), {}, endOf)).toBe('JobFailed');
     expect(world.books!.meters[0]!.toMs! - world.books!.meters[0]!.fromMs).toBeLessThan(60_000);
   });
 
@@ -117,7 +112,7 @@ describe('a failure that waits for a person', () => {
       await waiting(handle);
       const sent = handle.executeUpdate(continueRunUpdate, { args: [changes as never] });
       await expect(sent).rejects.toThrow(WorkflowUpdateFailedError);
-      return typeOf(handle);
+      return endOf(handle);
     });
     expect(end).toBe('JobFailed');
   });
@@ -134,7 +129,7 @@ describe('a failure that waits for a person', () => {
       const sent = handle.executeUpdate(continueRunUpdate, { args: [{ 'quantize.groupSize': 7 }] });
       await expect(sent).rejects.toMatchObject({ cause: { message: 'groupSize: 7 is not allowed' } });
       expect(await waiting(handle)).toContain('continueRun');
-      return typeOf(handle);
+      return endOf(handle);
     });
     expect(end).toBe('JobFailed');
   });
@@ -145,12 +140,12 @@ describe('a failure that waits for a person', () => {
       const sent = handle.executeUpdate(continueRunUpdate, { args: [{}] });
       await expect(sent).rejects.toMatchObject({ cause: { message: expect.stringContaining('waits for a person') } });
       await handle.cancel();
-      return typeOf(handle);
+      return endOf(handle);
     });
   });
 
   test('the cap holds while the pod is kept: it is given back and the failure stands', async () => {
-    const end = await run(failingQuantize(), keeping({ capUsd: 1.8, park: 'hold' }), typeOf);
+    const end = await run(failingQuantize(), keeping({ capUsd: 1.8, park: 'hold' }), endOf);
     expect(end).toBe('JobFailed');
     expect(world.pods.size).toBe(0);
     expect(world.books!.overrun).toBe(0);
@@ -192,7 +187,7 @@ describe('what a person says at the wrong moment', () => {
       await expect(sent).rejects.toMatchObject({ cause: { message: expect.stringContaining('is published') } });
       expect(await waiting(handle)).toContain('columns');
       await handle.cancel();
-      await typeOf(handle);
+      await endOf(handle);
     });
   });
 
@@ -229,7 +224,7 @@ describe('what a person says at the wrong moment', () => {
 
   test('a pod that vanishes while a person is waited for is not replaced unasked', async () => {
     const gone = (): Promise<never> => Promise.reject(ApplicationFailure.nonRetryable('gone', 'PodGone'));
-    expect(await run({ ...failingQuantize(), stopPod: gone }, keeping({ park: 'stop' }), typeOf)).toBe('JobFailed');
+    expect(await run({ ...failingQuantize(), stopPod: gone }, keeping({ park: 'stop' }), endOf)).toBe('JobFailed');
     expect(world.count('createPod')).toBe(1);
   });
 });
@@ -306,14 +301,14 @@ describe('a pod without a job', () => {
 
   test('ends the run as PodIdle after idleStopAfter', async () => {
     const spec = aSpec({ budget: { capUsd: 12, idleStopAfter: '3m' } });
-    expect(await run(stuckPublish, { spec }, typeOf)).toBe('PodIdle');
+    expect(await run(stuckPublish, { spec }, endOf)).toBe('PodIdle');
     expect(world.pods.size).toBe(0);
     expect(world.books!.spent).toBeLessThan(fromUsd(0.4));
   });
 
   test('is left alone where the spec holds it', async () => {
     const spec = aSpec({ budget: { capUsd: 12, idleStopAfter: '1m', park: 'hold' } });
-    const end = await run(stuckPublish, { spec }, typeOf);
+    const end = await run(stuckPublish, { spec }, endOf);
     expect(end).not.toBe('PodIdle');
   });
 });
@@ -337,7 +332,7 @@ describe('a run that begins or ends in the middle', () => {
   test('what is not what its digest says is refused before anything is rented', async () => {
     const refuse = (): Promise<never> =>
       Promise.reject(ApplicationFailure.nonRetryable('other digest', 'OutputMismatch'));
-    expect(await run({ checkGiven: refuse }, { outputs: { checkpoint } }, typeOf)).toBe('OutputMismatch');
+    expect(await run({ checkGiven: refuse }, { outputs: { checkpoint } }, endOf)).toBe('OutputMismatch');
     expect(world.count('createPod')).toBe(0);
   });
 
@@ -355,7 +350,7 @@ describe('a run that begins or ends in the middle', () => {
   });
 
   test('--until inside a deployment, or on no stage, is refused', async () => {
-    expect(await run({}, { until: 'warmup' }, typeOf)).toBe('InvalidSpec');
+    expect(await run({}, { until: 'warmup' }, endOf)).toBe('InvalidSpec');
   });
 });
 

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
-import { WorkflowFailedError } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Activities } from '../../contract/activities.ts';
 import { deployWorkflowId } from '../../contract/names.ts';
@@ -12,7 +11,13 @@ import { extendBudgetUpdate, approveUpdate, getProgressQuery, cancelRunSignal } 
 import { recordRun } from '../replay/record-run.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS, SMOKE } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
-import { endTimeSkipping, startTimeSkipping, withPipeline, type PipelineHandle } from '../support/time-skipping.ts';
+import {
+  endOf,
+  endTimeSkipping,
+  startTimeSkipping,
+  withPipeline,
+  type PipelineHandle,
+} from '../support/time-skipping.ts';
 
 let env: TestWorkflowEnvironment;
 let world: FakeWorld;
@@ -33,17 +38,6 @@ const run = <T>(
 const unreachable = (): never => {
   throw new Error('unreachable');
 };
-
-/** The type a run failed with, or how it ended otherwise. */
-async function endOf(handle: PipelineHandle): Promise<string> {
-  try {
-    await handle.result();
-    return 'Completed';
-  } catch (error) {
-    if (!(error instanceof WorkflowFailedError)) throw error;
-    return error.cause instanceof ApplicationFailure ? (error.cause.type ?? '') : (error.cause?.name ?? '');
-  }
-}
 
 /** {@link endOf}, and the run's history for the replay tests. */
 const recordedEnd =
