@@ -176,7 +176,7 @@ async function readLadder(
   warnings: string[],
 ): Promise<LadderRung[]> {
   const { gpus, cloud, dataCenters, maxUsdPerHour } = spec.compute;
-  const offers = await pods.listOffers(cloud);
+  const offers = await pods.listOffers({ clouds: cloud, dataCenterIds: null, gpuCount: 1 });
   const { rungs, refused } = buildLadder(
     offers,
     {
@@ -234,11 +234,12 @@ async function checkMoney({ pods }: PlanDependencies, plan: Plan, reasons: strin
     );
   }
   const { balance, spendLimitPerHour, spendPerHour } = await pods.account();
-  if (balance < dearest)
+  if (balance === null || spendPerHour === null) plan.warnings.push('the balance could not be read');
+  else if (balance < dearest)
     reasons.push(`the RunPod balance of ${formatUsd(balance)} does not cover one hour at ${formatUsd(dearest)}`);
   else if (balance < cap)
     plan.warnings.push(`the RunPod balance of ${formatUsd(balance)} is below the cap of ${formatUsd(cap)}`);
-  if (spendLimitPerHour !== null && addUsd(spendPerHour, dearest) > spendLimitPerHour) {
+  if (spendLimitPerHour !== null && spendPerHour !== null && addUsd(spendPerHour, dearest) > spendLimitPerHour) {
     reasons.push(`the account's hourly limit of ${formatUsd(spendLimitPerHour)} would be exceeded`);
   }
 }

@@ -68,7 +68,13 @@ async function createPod(deps: Dependencies, input: PodRequestInput): ReturnType
 /** A catalogue that cannot be read now is read again at the next round; nothing has been sent yet. */
 async function readOffers({ pods }: Dependencies, { plan }: PodRequestInput): Promise<GpuOffer[]> {
   try {
-    return await heartbeating(() => pods.listOffers([...new Set(plan.ladder.map((rung) => rung.cloud))]));
+    return await heartbeating(() =>
+      pods.listOffers({
+        clouds: [...new Set(plan.ladder.map((rung) => rung.cloud))],
+        dataCenterIds: null,
+        gpuCount: 1,
+      }),
+    );
   } catch (error) {
     if (!(error instanceof RunPodError) || error.kind === 'refused') throw error;
     log.warn('the GPU catalogue could not be read', { error: error.message });
@@ -105,6 +111,7 @@ function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung
     volumeGb: needs.volumeGb,
     volumeMountPath: POD_WORKSPACE,
     minMemoryGb: needs.hostMemoryGb,
+    minCudaVersion: null,
     ports: '22/tcp',
     env: podEnv({
       publicKey: ssh.publicKeyFor(podName),

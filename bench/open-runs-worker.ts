@@ -102,7 +102,7 @@ const connection = await NativeConnection.connect({ address });
 const { deps } = fakePorts();
 const pods = new CountedPods();
 // The plan refuses what the balance cannot pay for; here nobody pays.
-pods.funds = { balance: fromUsd(1_000_000), spendPerHour: fromUsd(0), spendLimitPerHour: null };
+pods.funds = { balance: fromUsd(1_000_000), spendPerHour: fromUsd(0), spendLimitPerHour: null, workerQuota: null };
 const workers = await createWorkers({
   connection,
   namespace: 'default',

@@ -66,6 +66,7 @@ export interface CreatePodInput extends Record<string, unknown> {
   volumeInGb: number;
   volumeMountPath: string;
   minMemoryInGb: number;
+  minCudaVersion?: string;
   ports: string;
   env: EnvEntry[];
   dockerArgs: string;

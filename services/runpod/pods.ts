@@ -20,20 +20,24 @@ import { fromEnvLines, toEnvEntries } from './wire-inputs.ts';
 /** The pod half of the GraphQL adapter; promises are those of `PodPort`. */
 export function createPods(call: GraphqlCall): PodPort {
   return {
+    capabilities: { api: 'graphql', minHostMemory: true, communityPublicIp: true, account: true },
+
     async account() {
       const { myself } = await call(ACCOUNT, {});
       return {
         balance: fromUsd(myself.clientBalance),
         spendPerHour: fromUsd(myself.currentSpendPerHr),
         spendLimitPerHour: myself.spendLimit == null ? null : fromUsd(myself.spendLimit),
+        workerQuota: null,
       };
     },
 
-    async listOffers(clouds) {
+    async listOffers({ clouds, dataCenterIds }) {
       const { gpuTypes } = await call(GPU_OFFERS, {});
-      return gpuTypes
-        .filter(({ id }) => id !== 'unknown')
-        .flatMap((gpu) => clouds.flatMap((cloud) => toOffer(gpu, cloud)));
+      const known = gpuTypes.filter(({ id }) => id !== 'unknown');
+      return (dataCenterIds ?? [null]).flatMap((dataCenterId) =>
+        known.flatMap((gpu) => clouds.flatMap((cloud) => toOffer(gpu, cloud, dataCenterId))),
+      );
     },
 
     async createPod(request, { deadlineMs }) {
@@ -106,6 +110,7 @@ function toInput(request: PodRequest): CreatePodInput {
     volumeInGb: request.volumeGb,
     volumeMountPath: request.volumeMountPath,
     minMemoryInGb: request.minMemoryGb,
+    ...(request.minCudaVersion === null ? {} : { minCudaVersion: request.minCudaVersion }),
     ports: request.ports,
     env: toEnvEntries(request.env),
     dockerArgs: request.startCommand,
@@ -137,7 +142,7 @@ function sshAddress(wire: WirePod): PodAddress | null {
 }
 
 /** Nothing for a cloud the type is not offered on: it has no price there. */
-function toOffer(gpu: WireGpuType, cloud: Cloud): GpuOffer[] {
+function toOffer(gpu: WireGpuType, cloud: Cloud, dataCenterId: string | null): GpuOffer[] {
   const secure = cloud === 'SECURE';
   const price = secure ? gpu.securePrice : gpu.communityPrice;
   if (!(secure ? gpu.secureCloud : gpu.communityCloud) || !price) return [];
@@ -150,7 +155,9 @@ function toOffer(gpu: WireGpuType, cloud: Cloud): GpuOffer[] {
       cloud,
       pricePerHour: fromUsd(price),
       stock: toStock(lowest?.stockStatus),
+      dataCenterId,
       hostMemoryGb: lowest?.minMemory ?? null,
+      maxGpuCount: null,
     },
   ];
 }

@@ -22,15 +22,41 @@ export interface GpuOffer {
   /** On-demand price of one GPU. */
   pricePerHour: MicroUsd;
   stock: Stock;
+  /** The data centre that price and stock were asked for; null = any. */
+  dataCenterId: string | null;
   /** Typical host memory that comes with one GPU, where the provider says. */
   hostMemoryGb: number | null;
+  /** The most GPUs one pod of this type can have, where the provider says. */
+  maxGpuCount: number | null;
 }
 
+export interface OfferQuery {
+  clouds: readonly Cloud[];
+  /** Each gets a row of its own; null = one row for any data centre. */
+  dataCenterIds: readonly string[] | null;
+  /** Stock is asked for a pod of this many GPUs. */
+  gpuCount: number;
+}
+
+/** What the provider says of the account; null where its API does not say. */
 export interface Account {
-  balance: MicroUsd;
-  spendPerHour: MicroUsd;
+  balance: MicroUsd | null;
+  spendPerHour: MicroUsd | null;
   /** The account's hourly spend limit; null when it has none. */
   spendLimitPerHour: MicroUsd | null;
+  /** Serverless workers that all endpoints together may be configured for. */
+  workerQuota: number | null;
+}
+
+/** What one of RunPod's APIs can say or ask for; where it cannot, the column says what stands in for it. */
+export interface Capabilities {
+  api: 'graphql' | 'v2';
+  /** A create can demand host memory; otherwise it is checked once the pod has booted. */
+  minHostMemory: boolean;
+  /** A create can demand a public address on the community cloud; otherwise that cloud is refused by the plan. */
+  communityPublicIp: boolean;
+  /** Balance, spend and limits can be read; otherwise the plan says that they were not checked. */
+  account: boolean;
 }
 
 export interface PodRequest {
@@ -44,7 +70,10 @@ export interface PodRequest {
   containerDiskGb: number;
   volumeGb: number;
   volumeMountPath: string;
+  /** Host memory of the whole pod; see {@link Capabilities.minHostMemory}. */
   minMemoryGb: number;
+  /** Oldest CUDA version the host's driver must support, such as `12.8`; null = any. */
+  minCudaVersion: string | null;
   ports: string;
   /** Provider-visible: never a secret. */
   env: Record<string, string>;
@@ -82,9 +111,10 @@ export type CreatePodOutcome = { kind: 'created'; pod: Pod } | { kind: 'noCapaci
 export type StartPodOutcome = { kind: 'started' } | { kind: 'noCapacity'; message: string };
 
 export interface PodPort {
+  readonly capabilities: Capabilities;
   account(): Promise<Account>;
   /** Every offer of every GPU type on the given clouds, also those without stock. */
-  listOffers(clouds: readonly Cloud[]): Promise<GpuOffer[]>;
+  listOffers(query: OfferQuery): Promise<GpuOffer[]>;
   /** Sends one create and never repeats it. Honours the deadline with a `RunPodError` of kind `uncertain`. */
   createPod(request: PodRequest, options: { deadlineMs: number }): Promise<CreatePodOutcome>;
   /** The whole account's pods; lists lag behind creates and terminates. */

@@ -70,7 +70,12 @@ describe('a plan refuses', () => {
     world.hub.base = aModel({ license: 'other' });
     world.hub.files = [];
     world.hub.identity = { name: 'robot', namespaces: ['robot'], role: 'read' };
-    world.pods.funds = { balance: fromUsd(1), spendPerHour: fromUsd(0), spendLimitPerHour: fromUsd(2) };
+    world.pods.funds = {
+      balance: fromUsd(1),
+      spendPerHour: fromUsd(0),
+      spendLimitPerHour: fromUsd(2),
+      workerQuota: null,
+    };
     const spec = specWith({
       budget: { capUsd: 0.1 },
       serve: { gpus: ['ADA_80_PRO'], maxModelLen: 9_999, warmupDeadline: '5m' },
@@ -169,7 +174,12 @@ describe('a plan refuses', () => {
 
   test('what the account may not spend per hour, counting what already runs', async () => {
     const world = activityWorld();
-    world.pods.funds = { balance: fromUsd(100), spendPerHour: fromUsd(2), spendLimitPerHour: fromUsd(5) };
+    world.pods.funds = {
+      balance: fromUsd(100),
+      spendPerHour: fromUsd(2),
+      spendLimitPerHour: fromUsd(5),
+      workerQuota: null,
+    };
     expect(await reasons(world)).toEqual([expect.stringContaining('hourly limit of $5.0000')]);
   });
 });

@@ -34,7 +34,7 @@ describe('account and offers', () => {
   });
 
   test('offers carry exact prices, stock and host memory per cloud, without the unknown row', async () => {
-    const offers = await world.runpod.listOffers(['SECURE', 'COMMUNITY']);
+    const offers = await world.runpod.listOffers({ clouds: ['SECURE', 'COMMUNITY'], dataCenterIds: null, gpuCount: 1 });
     expect(offers).toContainEqual({
       gpuTypeId: 'NVIDIA H100 80GB HBM3',
       displayName: 'H100 SXM',
@@ -42,7 +42,9 @@ describe('account and offers', () => {
       cloud: 'SECURE',
       pricePerHour: 3_990_000,
       stock: 'High',
+      dataCenterId: null,
       hostMemoryGb: 125,
+      maxGpuCount: null,
     });
     expect(
       offers.find(({ gpuTypeId, cloud }) => gpuTypeId === 'NVIDIA H100 PCIe' && cloud === 'COMMUNITY')?.stock,

@@ -22,6 +22,7 @@ import type {
 import { RunPodError, type RunPodErrorCode, type RunPodErrorKind } from '../../services/runpod/errors.ts';
 import type {
   Account,
+  Capabilities,
   ChatAnswer,
   ChatRequest,
   CreatePodOutcome,
@@ -54,7 +55,9 @@ export const anOffer = (changes: Partial<GpuOffer> = {}): GpuOffer => ({
   cloud: 'SECURE',
   pricePerHour: fromUsd(3.6),
   stock: 'High',
+  dataCenterId: null,
   hostMemoryGb: 125,
+  maxGpuCount: 8,
   ...changes,
 });
 
@@ -75,6 +78,7 @@ export const aPod = (changes: Partial<Pod> = {}): Pod => ({
 });
 
 export class FakePods implements PodPort {
+  capabilities: Capabilities = { api: 'graphql', minHostMemory: true, communityPublicIp: true, account: true };
   offers: GpuOffer[] = [anOffer()];
   readonly pods = new Map<string, Pod>();
   /** Every create that was sent. */
@@ -84,7 +88,7 @@ export class FakePods implements PodPort {
   readonly stops: string[] = [];
   /** Ids that were asked to start. */
   readonly starts: string[] = [];
-  funds: Account = { balance: fromUsd(100), spendPerHour: fromUsd(0), spendLimitPerHour: null };
+  funds: Account = { balance: fromUsd(100), spendPerHour: fromUsd(0), spendLimitPerHour: null, workerQuota: null };
   /** For how many more lists a terminated pod is still shown as running. */
   lingersFor = 0;
   onCreate: (request: PodRequest) => CreatePodOutcome | Promise<CreatePodOutcome> = (request) => ({

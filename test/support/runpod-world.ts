@@ -50,6 +50,7 @@ export function podRequest(name: string, change: Partial<PodRequest> = {}): PodR
     volumeGb: 100,
     volumeMountPath: '/workspace',
     minMemoryGb: 100,
+    minCudaVersion: null,
     ports: '22/tcp',
     env: {
       PUBLIC_KEY: ssh.publicKeyFor(name),
