@@ -12,13 +12,14 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts.hashing import digest_file, sha256_of
 from artifacts.manifest import digest_of
-from toolchains.rehearsal import checkpoint, prompt_files
+from toolchains.rehearsal import prompt_files
 from toolchains.rehearsal.ablation_math import HeldOut, ablated, find_direction, last_residuals, measure, target_names
 from toolchains.rehearsal.chat import Chat
 from toolchains.rehearsal.decoder import Decoder
-from toolchains.rehearsal.number_formats import Float32
-from toolchains.rehearsal.safetensors_io import Tensor, write_tensors
 from toolchains.rehearsal.trial_journal import Trial, TrialJournal
+from toolchains.weights import checkpoint
+from toolchains.weights.number_formats import Float32
+from toolchains.weights.safetensors_io import Tensor, write_tensors
 
 
 def run(context: JobContext) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchains.rehearsal.decoder import Decoder, kl_divergence
-from toolchains.rehearsal.number_formats import Float32
+from toolchains.weights.number_formats import Float32
 
 
 @dataclass(frozen=True)

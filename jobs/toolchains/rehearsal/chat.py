@@ -9,7 +9,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from anneal_job.failures import JobFailure
-from toolchains.rehearsal.checkpoint import read_object
+from toolchains.weights.checkpoint import read_object
 
 
 class Chat:

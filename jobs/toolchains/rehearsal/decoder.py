@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anneal_job.failures import JobFailure
-from toolchains.rehearsal import checkpoint, int4_packing
-from toolchains.rehearsal.number_formats import Float32, to_float32
-from toolchains.rehearsal.safetensors_io import Tensor
+from toolchains.rehearsal import int4_packing
+from toolchains.weights import checkpoint
+from toolchains.weights.number_formats import Float32, to_float32
+from toolchains.weights.safetensors_io import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from toolchains.rehearsal.decoder import Decoder, KeyValueCache, softmax
-from toolchains.rehearsal.number_formats import Float32
+from toolchains.weights.number_formats import Float32
 
 
 def _pick(logits: Float32, temperature: float, top_p: float, random: np.random.Generator) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchains.rehearsal.number_formats import Float32, bfloat16_bits, from_float32, to_float32
-from toolchains.rehearsal.safetensors_io import Tensor
+from toolchains.weights.number_formats import Float32, bfloat16_bits, from_float32, to_float32
+from toolchains.weights.safetensors_io import Tensor
 
 BITS = 4
 CODE_MIN, CODE_MAX = -8, 7

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from toolchains.rehearsal import checkpoint
-from toolchains.rehearsal.number_formats import Float32, bfloat16_bits
-from toolchains.rehearsal.safetensors_io import Tensor, write_tensors
+from toolchains.weights import checkpoint
+from toolchains.weights.number_formats import Float32, bfloat16_bits
+from toolchains.weights.safetensors_io import Tensor, write_tensors
 
 HIDDEN, INTERMEDIATE, LAYERS = 128, 256, 5
 HEADS, KV_HEADS, HEAD_WIDTH = 4, 2, 32

@@ -12,9 +12,10 @@ from anneal_job.atomic import sync_folder
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts.hashing import list_files
-from toolchains.rehearsal import checkpoint, int4_packing
-from toolchains.rehearsal.number_formats import to_float32
-from toolchains.rehearsal.safetensors_io import Header, Tensor, read_header, read_tensors, write_tensors
+from toolchains.rehearsal import int4_packing
+from toolchains.weights import checkpoint
+from toolchains.weights.number_formats import to_float32
+from toolchains.weights.safetensors_io import Header, Tensor, read_header, read_tensors, write_tensors
 
 GROUP_SIZES = (128, 64, 32)
 IGNORED = ("lm_head",)

@@ -10,10 +10,11 @@ from anneal_job import atomic
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts import manifest
-from toolchains.rehearsal import checkpoint, prompt_files
+from toolchains.rehearsal import prompt_files
 from toolchains.rehearsal.chat import Chat
 from toolchains.rehearsal.decoder import Decoder, kl_divergence
 from toolchains.rehearsal.generation import greedy
+from toolchains.weights import checkpoint
 
 
 def run(context: JobContext) -> dict[str, Any]:

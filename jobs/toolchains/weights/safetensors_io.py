@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anneal_job.failures import JobFailure
-from toolchains.rehearsal.number_formats import STORAGE_DTYPES
+from toolchains.weights.number_formats import STORAGE_DTYPES
 
 _MAX_HEADER_BYTES = 25_000_000
 _ADVICE = "The file is damaged or incomplete. Delete the stage's output and run the stage again."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal_job.failures import JobFailure
-from toolchains.rehearsal.safetensors_io import Header, Tensor, read_header, read_tensors
+from toolchains.weights.safetensors_io import Header, Tensor, read_header, read_tensors
 
 INDEX_NAME = "model.safetensors.index.json"
 _ADVICE = "The model's files do not fit together. Delete the stage's output and run the stage again."

@@ -1,0 +1,1 @@
+"""Weight files and model folders, without any machine-learning library."""
