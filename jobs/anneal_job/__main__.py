@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--job", required=True)
         if name == "follow":
             command.add_argument("--from", dest="offset", type=int, default=0)
+            command.add_argument("--log-from", dest="log_offset", type=int)
             command.add_argument("--follower", required=True)
+            command.add_argument("--generation", type=int, default=0)
         if name == "stop":
             command.add_argument("--grace-seconds", type=float, default=60.0)
         if name == "supervise":
@@ -57,9 +59,9 @@ def run(arguments: list[str]) -> int:
 
         paths = job_paths(check_job_id(options.job))
         if command == "follow":
-            from anneal_job.follow import follow
+            from anneal_job.follow import Follower, follow
 
-            follow(paths, options.offset, options.follower)
+            follow(paths, options.offset, Follower(options.follower, options.generation), options.log_offset)
         elif command == "status":
             from anneal_job.stop import status
 

@@ -101,6 +101,10 @@ class JobPaths:
     def follower(self) -> Path:
         return self.folder / "follower"
 
+    @property
+    def follower_lock(self) -> Path:
+        return self.folder / "follower.lock"
+
 
 def job_paths(job_id: str) -> JobPaths:
     """The files of `job_id`; the id must have been checked."""

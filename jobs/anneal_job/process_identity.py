@@ -73,11 +73,3 @@ def from_json(value: object) -> ProcessIdentity | None:
     if isinstance(pid, int) and isinstance(ticks, int) and isinstance(boot, str):
         return ProcessIdentity(pid, ticks, boot)
     return None
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Resident memory of `pid` in bytes."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return None

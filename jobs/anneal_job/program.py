@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     secrets: dict[str, str] = request["secrets"]
     secrets_filter = SecretsFilter(secrets.values())
     paths = job_paths(spec.job_id)
-    events = EventLog(paths.events, secrets_filter)
+    events = EventLog(paths.events, secrets_filter, _print_line)
 
     def end_now() -> None:
         events.flush()
@@ -133,6 +133,13 @@ def main(arguments: list[str]) -> int:
             failure_of_class(failure.failure_class, secrets_filter.text(failure.message)).to_json() | {"advice": failure.advice},
         )
         return EXIT_FAILED
+
+
+def _print_line(line: bytes) -> None:
+    """Puts an event into the log, in its place among what the stage prints."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(line.decode())
+        sys.stdout.flush()
 
 
 def _flush_quietly(events: EventLog) -> None:

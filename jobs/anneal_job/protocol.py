@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL = 1
+# Files of a job that an older supervisor started and this one can still read.
+OLDEST_READABLE = 1
 LINE_LIMIT_BYTES = 16 * 1024
 RESULT_LIMIT_BYTES = 64 * 1024
 
@@ -52,6 +54,14 @@ def check_job_id(value: object) -> str:
     if not isinstance(value, str) or not _JOB_ID.fullmatch(value):
         raise CallerError("BadInput", "jobId must be 1 to 128 characters of A-Z a-z 0-9 . _ - and begin with a letter or digit")
     return value
+
+
+def check_protocol(stored: object, job_id: str) -> None:
+    """Raises `ProtocolMismatch` unless the files of a job, written for protocol `stored`, can be read; names both versions."""
+    if isinstance(stored, int) and not isinstance(stored, bool) and OLDEST_READABLE <= stored <= PROTOCOL:
+        return
+    reads = f"{PROTOCOL}" if OLDEST_READABLE == PROTOCOL else f"{OLDEST_READABLE} to {PROTOCOL}"
+    raise CallerError("ProtocolMismatch", f"job {job_id} was started with protocol {stored!r}, this worker reads {reads}"[:200])
 
 
 def parse_spec(value: object) -> JobSpec:

@@ -17,6 +17,7 @@ class SecretsFilter:
                 forms |= {value, json.dumps(value)[1:-1]}
         # Longest first: one secret may contain another.
         self._forms = sorted(forms, key=len, reverse=True)
+        self.longest_bytes = max((len(form.encode()) for form in forms), default=0)
 
     def text(self, text: str) -> str:
         for form in self._forms:

@@ -15,7 +15,7 @@ from typing import IO
 
 from anneal_job import atomic, process_identity
 from anneal_job.paths import JobPaths, job_paths
-from anneal_job.protocol import PROTOCOL, CallerError, JobSpec, Json, StartRequest, parse_spec
+from anneal_job.protocol import PROTOCOL, CallerError, JobSpec, Json, StartRequest, check_protocol, parse_spec
 
 _READY_SECONDS = 20.0
 
@@ -41,10 +41,10 @@ def _start_alone(request: StartRequest, paths: JobPaths) -> Json:
     stored = atomic.read_json(paths.job)
     if stored is None:
         atomic.write_json(paths.job, {"protocol": PROTOCOL, **request.job.to_json()})
-    elif stored.get("protocol") != PROTOCOL:
-        raise CallerError("ProtocolMismatch", f"job.json was written for protocol {stored.get('protocol')!r}")
-    elif parse_spec(stored) != request.job:
-        raise CallerError("BadInput", f"job {request.job.job_id} exists with another stage, toolchain or params")
+    else:
+        check_protocol(stored.get("protocol"), request.job.job_id)
+        if parse_spec(stored) != request.job:
+            raise CallerError("BadInput", f"job {request.job.job_id} exists with another stage, toolchain or params")
     previous = atomic.read_json(paths.supervisor) or {}
     attempts = int(previous.get("attempt", 0))
     if paths.exit.exists():

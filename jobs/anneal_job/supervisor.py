@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,48 +17,12 @@ from anneal_job import atomic, process_identity
 from anneal_job.clock import now_iso
 from anneal_job.events import EventLog
 from anneal_job.failures import Failure, classify_text, failure_of_class, keep_end
+from anneal_job.log_relay import LogRelay
 from anneal_job.paths import JobPaths, job_paths
 from anneal_job.protocol import PROTOCOL, RESULT_LIMIT_BYTES, Json
 from anneal_job.secrets_filter import SecretsFilter
 
 DEFAULT_GRACE_SECONDS = 60.0
-_TAIL_LINES = 60
-_LINE_HOLD_BYTES = 64 * 1024
-
-
-class LogRelay:
-    """Copies the program's output to log.txt line by line with secrets removed, and remembers the last lines."""
-
-    def __init__(self, path: Path, secrets: SecretsFilter) -> None:
-        self._stream = path.open("ab", buffering=0)
-        self._secrets = secrets
-        self._pending = b""
-        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-
-    def feed(self, data: bytes) -> None:
-        # Only whole lines are filtered and written, so a secret split over two reads is still found.
-        self._pending += data
-        *lines, self._pending = self._pending.split(b"\n")
-        if len(self._pending) > _LINE_HOLD_BYTES:
-            lines.append(self._pending)
-            self._pending = b""
-        for line in lines:
-            self._write(line)
-
-    def finish(self) -> None:
-        if self._pending:
-            self._write(self._pending)
-            self._pending = b""
-
-    def tail(self) -> str:
-        return "\n".join(self._tail)
-
-    def _write(self, line: bytes) -> None:
-        clean = self._secrets.data(line)
-        self._tail.append(clean[-1000:].decode(errors="replace"))
-        # A full disk must not take the supervisor down: it still has to record the end.
-        with contextlib.suppress(OSError):
-            self._stream.write(clean + b"\n")
 
 
 @dataclass
@@ -130,13 +92,13 @@ class _Run:
         paths.stop.unlink(missing_ok=True)
         paths.result.unlink(missing_ok=True)
         oom_before = _oom_kills()
-        events = EventLog(paths.events, self._filter)
+        log = LogRelay(paths.log, self._filter)
+        events = EventLog(paths.events, self._filter, log.feed)
         process, report_reader = self._spawn_program()
         identity = process_identity.identify(process.pid)
         self._write_supervisor_file(identity)
         events.emit("started", attempt=self._attempt, pid=process.pid)
         events.close()
-        log = LogRelay(paths.log, self._filter)
         report = self._relay(process, report_reader, log)
         code = process.wait()
         log.finish()
@@ -148,7 +110,7 @@ class _Run:
             oom_kills=_oom_kills() - oom_before,
             log_tail=log.tail(),
         )
-        self._record(ending)
+        self._record(ending, log)
         return 0
 
     def _write_supervisor_file(self, program: process_identity.ProcessIdentity | None) -> None:
@@ -217,7 +179,7 @@ class _Run:
         value = (atomic.read_json(self._paths.stop) or {}).get("graceSeconds", DEFAULT_GRACE_SECONDS)
         return float(value) if isinstance(value, int | float) else DEFAULT_GRACE_SECONDS
 
-    def _record(self, ending: Ending) -> None:
+    def _record(self, ending: Ending, log: LogRelay) -> None:
         outcome, failure = judge(ending, self._paths.result)
         if failure is not None:
             failure = Failure(failure.failure_class, self._filter.text(failure.message), self._filter.text(failure.advice))
@@ -232,7 +194,7 @@ class _Run:
             "failure": failure.to_json() if failure else None,
         }
         try:
-            events = EventLog(self._paths.events, self._filter)
+            events = EventLog(self._paths.events, self._filter, log.feed)
             events.emit(outcome, **({"failure": failure.to_json()} if failure else {}))
             events.close()
         except OSError:
