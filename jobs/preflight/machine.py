@@ -49,6 +49,18 @@ def memory_limit_bytes() -> int:
     return total
 
 
+def oom_kills() -> int:
+    """How often the kernel's out-of-memory killer struck in this control group (memory.events of cgroup v2)."""
+    try:
+        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
 def _writable(workspace: Path) -> bool:
     probe = workspace / ".write-probe"
     try:
