@@ -12,6 +12,8 @@ export type FaultAction =
   /** The request takes effect, then the connection is cut. */
   | { kind: 'loseAnswer' }
   | { kind: 'noCapacity' }
+  /** A pod comes back without GPUs: its host rents them to others by now. */
+  | { kind: 'zeroGpus' }
   /** A list shows the world as it was `ms` ago, as far as members come and go. */
   | { kind: 'lagList'; ms: number };
 

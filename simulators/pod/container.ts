@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { killMarked, POD_MARK, WORLD_MARK } from './processes.ts';
 import { startSshd, type Sshd } from './sshd.ts';
 
@@ -16,6 +17,10 @@ export interface ContainerOptions {
   env: Record<string, string>;
   /** `dockerArgs`; empty = the image's own command, which is its start script. */
   startCommand: string;
+  /** Where the volume is; absent = in the pod's directory, with which it goes. */
+  workspace?: string;
+  /** What its first process and those it started write. */
+  onLine?: (line: string) => void;
 }
 
 export interface Container {
@@ -31,7 +36,7 @@ const POLL_MS = 20;
 
 /** A container as a directory and real processes: `root` (container disk), `workspace` (volume), `ssh` (host keys). */
 export function startContainer(options: ContainerOptions): Container {
-  const paths = layOut(options.directory);
+  const paths = layOut(options);
   const commandEnv = imageEnv(options, paths);
   const started = join(options.directory, 'started');
   const startScript = writeStartScript(options.directory, started);
@@ -41,8 +46,11 @@ export function startContainer(options: ContainerOptions): Container {
     cwd: paths.root,
     env: { ...options.env, ...commandEnv, ANNEAL_SIM_START: startScript },
     detached: true,
-    stdio: 'ignore',
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  for (const output of [init.stdout, init.stderr]) {
+    if (output) createInterface({ input: output }).on('line', (line) => options.onLine?.(line));
+  }
   let sshd: Sshd | null = null;
   let stopping = false;
   let exited = false;
@@ -95,8 +103,8 @@ interface Paths {
   ssh: string;
 }
 
-function layOut(directory: string): Paths {
-  const paths = { root: join(directory, 'root'), workspace: join(directory, 'workspace'), ssh: join(directory, 'ssh') };
+function layOut({ directory, workspace = join(directory, 'workspace') }: ContainerOptions): Paths {
+  const paths = { root: join(directory, 'root'), workspace, ssh: join(directory, 'ssh') };
   for (const path of Object.values(paths)) mkdirSync(path, { recursive: true });
   rmSync(join(directory, 'started'), { force: true });
   return paths;

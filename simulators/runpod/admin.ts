@@ -5,9 +5,11 @@ import type { StockWord } from './catalogue.ts';
 import type { SimulatorContext } from './context.ts';
 import type { Bindings } from './http.ts';
 import type { PodFleet } from './pods.ts';
+import type { Readings, Retired } from './readings.ts';
 import type { Autoscaler } from './serverless/autoscaler.ts';
 import type { ReleasePolicy } from './serverless/releases.ts';
 import type { JobRecord } from './state.ts';
+import type { RateLimitChoice, RateLimiter } from './v2/rate-limit.ts';
 
 /** Mounts `/_sim/…`: scripting and looking inside. No key: the simulator listens on loopback only. */
 export function mountAdmin(
@@ -15,6 +17,7 @@ export function mountAdmin(
   context: SimulatorContext,
   fleet: PodFleet,
   scaler: Autoscaler,
+  limiter: RateLimiter,
 ): void {
   const { data } = context.store;
 
@@ -49,14 +52,31 @@ export function mountAdmin(
     Object.assign(context.releases, await c.req.json<Partial<ReleasePolicy>>());
     return c.json(context.releases);
   });
+  app.post('/_sim/readings', async (c) => {
+    Object.assign(context.readings, await c.req.json<Partial<Readings>>());
+    return c.json(context.readings);
+  });
+  app.post('/_sim/retired', async (c) => {
+    Object.assign(context.retired, await c.req.json<Partial<Retired>>());
+    return c.json(context.retired);
+  });
+  app.post('/_sim/rate-limit', async (c) => c.json(limiter.limit(await c.req.json<RateLimitChoice>())));
+  app.post('/_sim/spend-limit', async (c) => {
+    const { usdPerHour } = await c.req.json<{ usdPerHour: number }>();
+    data.spendLimitPerHour = usdPerHour;
+    context.store.save();
+    return c.json({ usdPerHour });
+  });
   app.post('/_sim/stock', async (c) => {
-    const { gpuTypeId, cloud, pool, stock } = await c.req.json<{
+    const { gpuTypeId, cloud, pool, stock, dataCenterId } = await c.req.json<{
       gpuTypeId?: string;
       cloud?: string;
       pool?: string;
+      dataCenterId?: string;
       stock: StockWord;
     }>();
-    data.stock[pool ?? `${gpuTypeId ?? ''}/${cloud ?? 'SECURE'}`] = stock;
+    const where = dataCenterId === undefined ? '' : `@${dataCenterId}`;
+    data.stock[pool ?? `${gpuTypeId ?? ''}/${cloud ?? 'SECURE'}${where}`] = stock;
     context.store.save();
     return c.json(data.stock);
   });

@@ -97,6 +97,8 @@ export const DATA_CENTERS: readonly string[] = [
 
 /** USD per GB-month [D]. */
 export const DISK_PRICES = { container: 0.1, volumeRunning: 0.1, volumeStopped: 0.2 } as const;
+/** USD per GB-month of a network volume: the first TB, and what is beyond it [D]. */
+export const NETWORK_VOLUME_PRICES = { firstTb: 0.07, beyond: 0.05, gbPerTb: 1000 } as const;
 export const HOURS_PER_MONTH = 730;
 
 /** Worker quota by balance [D]: the highest row whose balance is reached. */

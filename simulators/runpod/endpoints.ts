@@ -80,12 +80,19 @@ export function setEndpointTemplate(context: SimulatorContext, id: string, templ
   return endpoint;
 }
 
-/** Refused until the workers are set to 0, as the docs demand; cancels what is queued. */
-export function removeEndpoint({ store }: SimulatorContext, id: string): void {
+/**
+ * GraphQL refuses until the workers are set to 0, as its docs demand; REST v2 needs no drain. Jobs and the endpoint's
+ * own template go with it.
+ */
+export function removeEndpoint({ store }: SimulatorContext, id: string, how: 'drained' | 'atOnce' = 'drained'): void {
   const endpoint = store.data.endpoints[id];
   if (!endpoint) throw businessError('endpoint not found');
-  if (endpoint.workersMax > 0) throw businessError('Endpoint has active workers. Set workers to 0 before deleting it.');
+  if (how === 'drained' && endpoint.workersMax > 0)
+    throw businessError('Endpoint has active workers. Set workers to 0 before deleting it.');
   Reflect.deleteProperty(store.data.endpoints, id);
+  if (store.data.templates[endpoint.templateId]?.boundEndpointId === id) {
+    Reflect.deleteProperty(store.data.templates, endpoint.templateId);
+  }
   for (const job of Object.values(store.data.jobs))
     if (job.endpointId === id) Reflect.deleteProperty(store.data.jobs, job.id);
   store.save();

@@ -30,6 +30,8 @@ export function mountGraphql(
   });
 
   app.post('/graphql', async (c) => {
+    const { graphql: retired } = context.retired;
+    if (retired) return c.json({ error: 'The GraphQL API has been retired.', status: retired }, retired);
     const body: unknown = await c.req.raw
       .clone()
       .json()

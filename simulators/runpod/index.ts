@@ -12,7 +12,9 @@ import { delaysOf, type DelayProfile, type Delays } from './delays.ts';
 import { mountGraphql } from './graphql-http.ts';
 import type { Bindings } from './http.ts';
 import { createLedger } from './ledger.ts';
+import { createLogBook } from './log-book.ts';
 import { createPodFleet, type PodFleet } from './pods.ts';
+import { DEFAULT_READINGS, type Readings } from './readings.ts';
 import { createAutoscaler } from './serverless/autoscaler.ts';
 import { mountDataPlane } from './serverless/data-plane.ts';
 import { REHEARSAL_ENGINE, type EngineTemplate } from './serverless/engine.ts';
@@ -20,6 +22,9 @@ import { createJobBook } from './serverless/job-book.ts';
 import { DEFAULT_RELEASE_POLICY, type ReleasePolicy } from './serverless/releases.ts';
 import { openState } from './state.ts';
 import { createSecret } from './templates.ts';
+import { mountRetired } from './v2/gone.ts';
+import { mountV2 } from './v2/index.ts';
+import { createRateLimiter, type RateLimitChoice } from './v2/rate-limit.ts';
 
 export interface RunPodSimulatorOptions {
   stateDir: string;
@@ -45,6 +50,12 @@ export interface RunPodSimulatorOptions {
   podKeyMayTerminate?: boolean;
   /** How a rolling release goes, where there is no public proof either way. */
   releases?: Partial<ReleasePolicy>;
+  /** What else has no public proof either way. */
+  readings?: Partial<Readings>;
+  /** Requests of one key to REST v2; default is generous. */
+  rateLimit?: RateLimitChoice;
+  /** USD per hour over everything rented [D]. */
+  spendLimitUsdPerHour?: number;
 }
 
 export interface RunPodSimulator {
@@ -89,8 +100,12 @@ export async function startRunPodSimulator(options: RunPodSimulatorOptions): Pro
     engine: options.engine ?? REHEARSAL_ENGINE,
     podKeyMayTerminate: options.podKeyMayTerminate ?? true,
     releases: { ...DEFAULT_RELEASE_POLICY, ...options.releases },
+    readings: { ...DEFAULT_READINGS, ...options.readings },
+    retired: { graphql: false, v2: false },
+    logs: createLogBook(),
     url: '',
   };
+  if (options.spendLimitUsdPerHour !== undefined) store.data.spendLimitPerHour = options.spendLimitUsdPerHour;
   seedSecrets(context, options.secrets ?? {});
 
   const book = createJobBook(store);
@@ -98,13 +113,16 @@ export async function startRunPodSimulator(options: RunPodSimulatorOptions): Pro
   const fleet = createPodFleet(context);
   const app = new Hono<{ Bindings: Bindings }>();
   mountGraphql(app, context, fleet, scaler);
+  const limiter = createRateLimiter(options.rateLimit);
+  mountV2(app, { context, fleet, scaler, book, limiter });
+  mountRetired(app);
   mountDataPlane(app, context, book, scaler);
-  mountAdmin(app, context, fleet, scaler);
+  mountAdmin(app, context, fleet, scaler, limiter);
 
   const server = await listen(app, host, options.port ?? 0);
   const { port } = server.address() as AddressInfo;
   context.url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-  fleet.restart();
+  fleet.restartAll();
   timers.every(BALANCE_CHECK_MS, () => {
     enforceBalance(context, fleet);
   });
@@ -131,11 +149,11 @@ export async function startRunPodSimulator(options: RunPodSimulatorOptions): Pro
   };
 }
 
-/** At zero the platform terminates pods without a network volume, data included. */
+/** At zero the platform stops pods with a network volume and terminates the others, data included. */
 function enforceBalance({ store, ledger }: SimulatorContext, fleet: PodFleet): void {
   ledger.settle();
   if (store.data.balanceUsd > 0) return;
-  for (const pod of fleet.list()) void fleet.takeAway(pod.id, 'gone');
+  for (const pod of fleet.list()) void fleet.takeAway(pod.id, pod.networkVolumeId ? 'exited' : 'gone');
 }
 
 function seedSecrets(context: SimulatorContext, secrets: Readonly<Record<string, string>>): void {

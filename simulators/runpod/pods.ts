@@ -3,8 +3,9 @@ import { rmSync } from 'node:fs';
 import { startContainer, type Container } from '../pod/container.ts';
 import { DISK_PRICES, HOURS_PER_MONTH } from './catalogue.ts';
 import { businessError, gpuStock, type SimulatorContext } from './context.ts';
-import { placeCpuPod, placeGpuPod, type CpuPodCreateInput, type PodCreateInput } from './placement.ts';
-import type { PodRecord } from './state.ts';
+import { volumeDirectory } from './network-volumes.ts';
+import { checkFunds, placeCpuPod, placeGpuPod, type CpuPodCreateInput, type PodCreateInput } from './placement.ts';
+import type { Parts, PodRecord } from './state.ts';
 
 /** What a running container adds to its record. */
 interface Machine {
@@ -17,7 +18,12 @@ export interface PodFleet {
   create(input: PodCreateInput): PodRecord;
   createCpu(input: CpuPodCreateInput): PodRecord;
   stop(id: string): Promise<PodRecord>;
-  resume(id: string): PodRecord;
+  /** `gpuCount` 0 = what a host gives whose GPUs others rent by now; the pod then costs its disks only. */
+  resume(id: string, change?: { gpuCount?: number; bidPerGpu?: number }): PodRecord;
+  /** A running pod boots anew: its container disk is wiped. */
+  restart(id: string): Promise<PodRecord>;
+  /** Changes what it runs; a running pod boots anew when `reboots`. */
+  edit(id: string, change: PodChange, reboots: boolean): Promise<PodRecord>;
   terminate(id: string): Promise<void>;
   /** As terminate, but nobody asked for it. */
   takeAway(id: string, how: 'gone' | 'exited'): Promise<void>;
@@ -27,14 +33,31 @@ export interface PodFleet {
   machine(id: string): Readonly<Machine>;
   byApiKey(key: string): PodRecord | undefined;
   /** Boots what an earlier simulator left running. */
-  restart(): void;
+  restartAll(): void;
   close(): Promise<void>;
 }
+
+export type PodChange = Partial<
+  Pick<
+    PodRecord,
+    | 'name'
+    | 'imageName'
+    | 'dockerArgs'
+    | 'env'
+    | 'ports'
+    | 'containerDiskInGb'
+    | 'volumeInGb'
+    | 'volumeMountPath'
+    | 'registryId'
+    | 'locked'
+    | 'globalNetworking'
+  >
+>;
 
 const meterOf = (id: string): string => `pod:${id}`;
 
 export function createPodFleet(context: SimulatorContext): PodFleet {
-  const { store, ledger, timers, delays } = context;
+  const { store, ledger, timers, delays, logs } = context;
   const { pods } = store.data;
   const machines = new Map<string, Machine>();
   /** Ended pods that a lagging list may still show. */
@@ -48,7 +71,9 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
   const boot = (pod: PodRecord, delayMs: number): void => {
     const machine: Machine = { container: null, sshPort: null, startedAt: null };
     machines.set(pod.id, machine);
-    ledger.set(meterOf(pod.id), runningRate(pod));
+    const { id: podId, gpuTypeId, dataCenterId } = pod;
+    ledger.set(meterOf(podId), runningRate(pod), { podId, gpuTypeId, dataCenterId });
+    logs.write(pod.id, 'system', `create container ${pod.imageName}`);
     timers.after(delayMs, () => {
       if (!current(machine, pod)) return;
       const container = startContainer({
@@ -59,11 +84,17 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
         world: context.world,
         env: containerEnv(context, pod),
         startCommand: pod.dockerArgs,
+        ...(pod.networkVolumeId ? { workspace: volumeDirectory(context, pod.networkVolumeId) } : {}),
+        onLine: (line) => {
+          logs.write(pod.id, 'container', line);
+        },
       });
+      logs.write(pod.id, 'system', `start container for ${pod.imageName}: begin`);
       machine.container = container;
       container.onExit(() => {
         // PID 1 ended by itself: the platform starts the container again, for ever.
         if (!current(machine, pod)) return;
+        logs.write(pod.id, 'system', 'the container ended; starting it again');
         void container.stop('disk').then(() => {
           if (current(machine, pod)) boot(pod, delays.crashRestart);
         });
@@ -93,16 +124,25 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     graves.push({ pod: { ...pod, desiredStatus: 'TERMINATED' }, endedAt: Date.now() });
     store.save();
     await halt(id, 'all');
+    logs.end(id);
   };
 
   const stop = async (id: string): Promise<PodRecord> => {
     const pod = required(pods, id, 'pod not found to stop');
     if (pod.desiredStatus === 'EXITED') return pod;
     pod.desiredStatus = 'EXITED';
-    ledger.set(meterOf(id), (pod.volumeInGb * DISK_PRICES.volumeStopped) / HOURS_PER_MONTH);
+    ledger.set(meterOf(id), { disk: (pod.volumeInGb * DISK_PRICES.volumeStopped) / HOURS_PER_MONTH });
+    logs.write(id, 'system', 'stop container');
     store.save();
     await halt(id, pod.volumeInGb > 0 ? 'disk' : 'all');
     return pod;
+  };
+
+  const reboot = async (pod: PodRecord): Promise<void> => {
+    await halt(pod.id, 'disk');
+    pod.lastStartedAt = Date.now();
+    if (pods[pod.id]?.desiredStatus === 'RUNNING') boot(pod, delays.podBoot);
+    store.save();
   };
 
   const rent = (pod: PodRecord): PodRecord => {
@@ -116,16 +156,32 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     create: (input) => rent(placeGpuPod(context, input)),
     createCpu: (input) => rent(placeCpuPod(context, input)),
     stop,
-    resume(id) {
+    resume(id, { gpuCount, bidPerGpu } = {}) {
       const pod = required(pods, id, 'pod not found to resume');
       if (pod.desiredStatus === 'RUNNING') return pod;
-      if (pod.gpuCount > 0 && gpuStock(context, pod.gpuTypeId, pod.cloud) === 'None') {
+      const wanted = gpuCount ?? pod.rentedGpuCount;
+      if (wanted > 0 && gpuStock(context, pod.gpuTypeId, pod.cloud, pod.dataCenterId) === 'None') {
         throw businessError('There are not enough free GPUs on the host machine to start this pod.');
       }
-      pod.desiredStatus = 'RUNNING';
-      pod.lastStartedAt = Date.now();
+      const perGpu = bidPerGpu ?? (pod.rentedGpuCount > 0 ? pod.rentedCostPerHr / pod.rentedGpuCount : 0);
+      const costPerHr = pod.rentedGpuCount > 0 ? perGpu * wanted : pod.rentedCostPerHr;
+      checkFunds(context, costPerHr);
+      Object.assign(pod, { desiredStatus: 'RUNNING', gpuCount: wanted, costPerHr, lastStartedAt: Date.now() });
+      if (bidPerGpu !== undefined) pod.bidPerGpu = bidPerGpu;
       boot(pod, delays.podBoot);
       store.save();
+      return pod;
+    },
+    async restart(id) {
+      const pod = required(pods, id, 'pod not found to restart');
+      await reboot(pod);
+      return pod;
+    },
+    async edit(id, change, reboots) {
+      const pod = required(pods, id, 'pod not found');
+      Object.assign(pod, change);
+      store.save();
+      if (reboots && pod.desiredStatus === 'RUNNING') await reboot(pod);
       return pod;
     },
     async terminate(id) {
@@ -145,7 +201,7 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     },
     machine: (id) => machines.get(id) ?? { container: null, sshPort: null, startedAt: null },
     byApiKey: (key) => Object.values(pods).find(({ apiKey }) => apiKey === key),
-    restart() {
+    restartAll() {
       for (const pod of Object.values(pods)) if (pod.desiredStatus === 'RUNNING') boot(pod, delays.podBoot);
     },
     async close() {
@@ -160,9 +216,9 @@ function required(pods: Record<string, PodRecord>, id: string, message: string):
   return pod;
 }
 
-function runningRate(pod: PodRecord): number {
-  const disks = pod.containerDiskInGb * DISK_PRICES.container + pod.volumeInGb * DISK_PRICES.volumeRunning;
-  return pod.costPerHr + disks / HOURS_PER_MONTH;
+function runningRate({ costPerHr, gpuTypeId, containerDiskInGb, volumeInGb }: PodRecord): Partial<Parts> {
+  const disks = containerDiskInGb * DISK_PRICES.container + volumeInGb * DISK_PRICES.volumeRunning;
+  return { [gpuTypeId === '' ? 'cpu' : 'gpu']: costPerHr, disk: disks / HOURS_PER_MONTH };
 }
 
 /** The pod's variables with secrets resolved, and what the platform injects. Visible to PID 1 only. */

@@ -29,6 +29,8 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
   const showPod = podView(fleet);
   const showEndpoint = (endpoint: EndpointRecord) => ({
     ...endpoint,
+    // REST v2 has fractions of seconds here.
+    scalerValue: Math.round(endpoint.scalerValue),
     networkVolumeIds: endpoint.networkVolumeIds.map((networkVolumeId) => ({ networkVolumeId })),
     template: data.templates[endpoint.templateId] ?? null,
     env: data.templates[endpoint.templateId]?.env ?? [],

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { StockWord } from './catalogue.ts';
+import { SPEND_LIMIT_PER_HOUR, type StockWord } from './catalogue.ts';
 
 export type PodStatus = 'RUNNING' | 'EXITED' | 'TERMINATED';
 export interface KeyValue {
@@ -27,6 +27,18 @@ export interface PodRecord {
   env: KeyValue[];
   dockerArgs: string;
   templateId: string | null;
+  /** Mounted in place of the volume; it outlives the pod. */
+  networkVolumeId: string | null;
+  registryId: string | null;
+  /** What it was created with; `gpuCount` may be 0 after a resume without GPUs. */
+  rentedGpuCount: number;
+  rentedCostPerHr: number;
+  /** USD per GPU-hour of a spot pod. */
+  bidPerGpu: number | null;
+  /** Of a pod without GPU. */
+  cpuFlavor: string | null;
+  locked: boolean;
+  globalNetworking: boolean;
   machineId: string;
   /** Pod-scoped key, injected as RUNPOD_API_KEY. */
   apiKey: string;
@@ -47,6 +59,12 @@ export interface TemplateRecord {
   isServerless: boolean;
   isPublic: boolean;
   readme: string;
+  registryId: string | null;
+  category: string;
+  startSsh: boolean;
+  allowedCudaVersions: string[];
+  /** The endpoint whose own copy this is: it goes when the endpoint goes. */
+  boundEndpointId: string | null;
 }
 
 export interface EndpointRecord {
@@ -95,9 +113,20 @@ export interface JobRecord {
   retries: number;
 }
 
+/** What one thing costs, in parts, in USD per hour or USD. */
+export interface Parts {
+  gpu: number;
+  cpu: number;
+  disk: number;
+}
+
 export interface Meter {
-  /** USD per hour. */
+  /** USD per hour, all parts. */
   rate: number;
+  parts: Parts;
+  /** USD and billed milliseconds by the hour (ISO start) they fell in. */
+  hours: Record<string, Parts & { ms: number }>;
+  tags: Record<string, string>;
   /** Until when this meter has been charged. */
   chargedUntil: number;
   /** USD so far. */
@@ -119,6 +148,23 @@ export interface RegistryAuthRecord {
   password: string;
 }
 
+export interface NetworkVolumeRecord {
+  id: string;
+  name: string;
+  /** GB */
+  size: number;
+  dataCenterId: string;
+  type: 'STANDARD' | 'HIGH_PERFORMANCE';
+  createdAt: number;
+}
+
+/** One release of an endpoint, with what ran on its workers. */
+export interface ReleaseRecord {
+  version: number;
+  createdAt: number;
+  fields: Record<string, string>;
+}
+
 export interface SimulatorData {
   balanceUsd: number;
   spentUsd: number;
@@ -129,8 +175,13 @@ export interface SimulatorData {
   jobs: Record<string, JobRecord>;
   secrets: Record<string, SecretRecord>;
   registryAuths: Record<string, RegistryAuthRecord>;
+  networkVolumes: Record<string, NetworkVolumeRecord>;
+  /** By endpoint, oldest first. */
+  releases: Record<string, ReleaseRecord[]>;
+  /** USD per hour over everything rented. */
+  spendLimitPerHour: number;
   meters: Record<string, Meter>;
-  /** `<gpuTypeId>/<SECURE|COMMUNITY>` or a pool id → stock that replaces the catalogue's. */
+  /** `<gpuTypeId>/<SECURE|COMMUNITY>[@<data centre>]` or a pool id → stock that replaces the catalogue's. */
   stock: Record<string, StockWord>;
 }
 
@@ -154,6 +205,9 @@ export function openState(stateDir: string, initialBalanceUsd: number): StateSto
     jobs: {},
     secrets: {},
     registryAuths: {},
+    networkVolumes: {},
+    releases: {},
+    spendLimitPerHour: SPEND_LIMIT_PER_HOUR,
     meters: {},
     stock: {},
     // Of an earlier version perhaps, which had fewer kinds of records.

@@ -14,6 +14,10 @@ export interface SaveTemplateInput {
   isServerless?: boolean | null;
   isPublic?: boolean | null;
   readme?: string | null;
+  startSsh?: boolean | null;
+  category?: string | null;
+  containerRegistryAuthId?: string | null;
+  allowedCudaVersions?: string[] | null;
 }
 
 /** Creates, or with `id` replaces, a template. Names are unique on the account. */
@@ -37,16 +41,28 @@ export function saveTemplate({ store }: SimulatorContext, input: SaveTemplateInp
     isServerless: input.isServerless ?? false,
     isPublic: input.isPublic ?? false,
     readme: input.readme ?? '',
+    registryId: input.containerRegistryAuthId || null,
+    category: input.category ?? 'NVIDIA',
+    startSsh: input.startSsh ?? false,
+    allowedCudaVersions: input.allowedCudaVersions ?? [],
+    boundEndpointId: templates[input.id ?? '']?.boundEndpointId ?? null,
   };
   templates[template.id] = template;
   store.save();
   return template;
 }
 
-/** By name, as RunPod does. Refused while a pod or endpoint refers to it. */
-export function deleteTemplate({ store }: SimulatorContext, name: string): void {
+/** By name, as GraphQL has it. Refused while a pod or endpoint refers to it. */
+export function deleteTemplate(context: SimulatorContext, name: string): void {
+  const template = Object.values(context.store.data.templates).find((candidate) => candidate.name === name);
+  if (!template) throw businessError('template not found');
+  deleteTemplateById(context, template.id);
+}
+
+/** By id, as REST v2 has it. */
+export function deleteTemplateById({ store }: SimulatorContext, id: string): void {
   const { templates, endpoints, pods } = store.data;
-  const template = Object.values(templates).find((candidate) => candidate.name === name);
+  const template = templates[id];
   if (!template) throw businessError('template not found');
   const used = [...Object.values(endpoints), ...Object.values(pods)].some(
     ({ templateId }) => templateId === template.id,

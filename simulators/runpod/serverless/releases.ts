@@ -1,4 +1,4 @@
-import type { StateStore } from '../state.ts';
+import type { ReleaseRecord, StateStore } from '../state.ts';
 
 /** What no public source settles about a rolling release; each has two readings, and tests run both. */
 export interface ReleasePolicy {
@@ -30,16 +30,38 @@ export function createReleases({ data }: StateStore): Releases {
     if (!endpoint) return '';
     return JSON.stringify([endpoint.gpuIds, endpoint.gpuCount, data.templates[endpoint.templateId]]);
   };
+  /** Kept for `GET /v2/serverless/{id}/releases`. */
+  const record = (endpointId: string, version: number): void => {
+    const endpoint = data.endpoints[endpointId];
+    const template = data.templates[endpoint?.templateId ?? ''];
+    if (!endpoint || !template) return;
+    const history = (data.releases[endpointId] ??= []);
+    if (history.at(-1)?.version === version) return;
+    const fields: ReleaseRecord['fields'] = {
+      image: template.imageName,
+      args: template.dockerArgs,
+      disk: String(template.containerDiskInGb),
+      ports: template.ports,
+      gpu: endpoint.gpuIds,
+      gpuCount: String(endpoint.gpuCount),
+      ...Object.fromEntries(template.env.map(({ key, value }) => [`env.${key}`, value])),
+    };
+    history.push({ version, createdAt: Date.now(), fields });
+  };
   const note = (endpointId: string, content: string): number => {
     const version = data.endpoints[endpointId]?.version ?? 0;
     known.set(endpointId, { content, version });
+    record(endpointId, version);
     return version;
   };
   return {
     of: (endpointId) => known.get(endpointId)?.version ?? note(endpointId, contentOf(endpointId)),
     changed(endpointId) {
       const content = contentOf(endpointId);
-      if (content === '') known.delete(endpointId);
+      if (content === '') {
+        known.delete(endpointId);
+        Reflect.deleteProperty(data.releases, endpointId);
+      }
       // Going back to a former content is a release of its own: versions only grow.
       else if (known.get(endpointId)?.content !== content) note(endpointId, content);
     },

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { killMarked, POD_MARK } from '../../pod/processes.ts';
-import { POOL_PRICE_PER_SECOND } from '../catalogue.ts';
+import { DATA_CENTERS, GPUS, POOL_PRICE_PER_SECOND } from '../catalogue.ts';
 import { newId, poolStock, type SimulatorContext } from '../context.ts';
 import { resolveSecrets } from '../pods.ts';
 import type { EndpointRecord } from '../state.ts';
@@ -19,7 +19,13 @@ export interface Worker {
   readonly concurrency: number;
   /** What its engine answers to; answers carry the first. */
   readonly servedNames: readonly string[];
+  readonly image: string;
+  readonly dataCenterId: string;
   state: WorkerState;
+  /** The GPU type of its machine; null until it has one. */
+  gpuTypeId: string | null;
+  /** When its container started last. */
+  startedAt: number | null;
   crashes: number;
   engineUrl: string | null;
   /** Jobs it is working on. */
@@ -32,6 +38,8 @@ export interface Worker {
   lastError: string | null;
   /** Last lines of its engine's output. */
   log(): string;
+  /** Brings the engine's output since the last call into the log book. */
+  pumpLog(): void;
   /** A throttled worker looks again for a machine. */
   retryStock(): void;
   stop(): Promise<void>;
@@ -47,7 +55,7 @@ export function startWorker(
   release: number,
   onCrash: () => void,
 ): Worker {
-  const { store, ledger, timers, delays } = context;
+  const { store, ledger, timers, delays, logs } = context;
   const id = newId();
   const directory = join(context.stateDir, 'workers', id);
   const logFile = join(directory, 'engine.log');
@@ -56,6 +64,7 @@ export function startWorker(
   const env = Object.fromEntries(
     (template?.env ?? []).map(({ key, value }) => [key, resolveSecrets(context, value)]),
   ) as Partial<Record<string, string>>;
+  let pumped = 0;
   const aborted = new AbortController();
 
   const worker: Worker = {
@@ -64,7 +73,11 @@ export function startWorker(
     release,
     concurrency: Number(env['MAX_CONCURRENCY'] ?? 30),
     servedNames: servedNames(env),
+    image: template?.imageName ?? '',
+    dataCenterId: endpoint.locations.split(',')[0] || (DATA_CENTERS[0] ?? ''),
     state: 'throttled',
+    gpuTypeId: null,
+    startedAt: null,
     crashes: 0,
     engineUrl: null,
     running: 0,
@@ -73,6 +86,13 @@ export function startWorker(
     idleSince: Date.now(),
     lastError: null,
     log: () => (existsSync(logFile) ? readFileSync(logFile, 'utf8').slice(-4000) : ''),
+    pumpLog() {
+      const text = existsSync(logFile) ? readFileSync(logFile, 'utf8') : '';
+      const end = text.lastIndexOf('\n') + 1;
+      if (end <= pumped) return;
+      for (const line of text.slice(pumped, end - 1).split('\n')) logs.write(id, 'container', line);
+      pumped = end;
+    },
     retryStock: findMachine,
     async stop() {
       if (worker.state === 'stopped') return;
@@ -81,6 +101,8 @@ export function startWorker(
       ledger.stop(meter);
       aborted.abort();
       await killMarked(POD_MARK, id);
+      worker.pumpLog();
+      logs.end(id);
       rmSync(directory, { recursive: true, force: true });
     },
   };
@@ -93,6 +115,8 @@ export function startWorker(
       .map((part) => part.trim())
       .find((part) => part !== '' && !part.startsWith('-') && poolStock(context, part) !== 'None');
     if (pool === undefined) return;
+    const excluded = endpoint.gpuIds.split(',').map((part) => part.trim().replace(/^-/, ''));
+    worker.gpuTypeId = GPUS.find((gpu) => gpu.pool === pool && !excluded.includes(gpu.id))?.id ?? null;
     worker.state = 'initializing';
     timers.after(delays.coldStart, () => void run(pool));
   }
@@ -101,7 +125,10 @@ export function startWorker(
     if (stopped()) return;
     try {
       // Billed from the start of the container, model download and load included.
-      ledger.set(meter, (POOL_PRICE_PER_SECOND[pool] ?? 0) * 3600 * endpoint.gpuCount);
+      const perHour = (POOL_PRICE_PER_SECOND[pool] ?? 0) * 3600 * endpoint.gpuCount;
+      ledger.set(meter, { gpu: perHour }, { endpointId: endpoint.id, gpuTypeId: worker.gpuTypeId ?? '' });
+      worker.startedAt = Date.now();
+      logs.write(id, 'system', `start container for ${worker.image}`);
       await timers.sleep(delays.modelLoad);
       const engine = await load();
       if (stopped()) return;
@@ -147,6 +174,7 @@ export function startWorker(
     worker.state = 'unhealthy';
     worker.engineUrl = null;
     worker.crashes += 1;
+    logs.write(id, 'system', `container ended: ${worker.lastError}`);
     ledger.stop(meter);
     onCrash();
     await killMarked(POD_MARK, id);
