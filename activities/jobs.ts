@@ -9,7 +9,7 @@ import type { ActivityDependencies } from './dependencies.ts';
 import { saveAblation, restoreAblation } from './lib/checkpoint.ts';
 import { Follower } from './lib/follower.ts';
 import { heartbeating } from './lib/heartbeat.ts';
-import { POD_ROOT, shipCode, supervise } from './lib/supervisor.ts';
+import { shipCode, supervise } from './lib/supervisor.ts';
 import { fail } from './lib/to-failure.ts';
 
 export type JobDependencies = Pick<ActivityDependencies, 'pods' | 'ssh' | 'registry' | 'hub' | 'settings' | 'jobCode'>;
@@ -67,8 +67,7 @@ async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: num
   const target = await targetOf(deps, input.pod);
   const { digest } = await deps.jobCode();
   const info = activityInfo();
-  const { attempt, workflowExecution } = info;
-  const resumeFrom: unknown = info.heartbeatDetails;
+  const { attempt, workflowExecution, currentAttemptScheduledTimestampMs: generation } = info;
   const token = createHash('sha256')
     .update(`${workflowExecution?.runId ?? ''}/${input.jobId}/${attempt}/${Date.now()}`)
     .digest('hex')
@@ -79,24 +78,14 @@ async function follow(deps: JobDependencies, input: JobRef & { stallAfterMs: num
     target,
     codeDigest: digest,
     token,
-    resumeFrom,
+    generation,
+    resumeFrom: info.heartbeatDetails as unknown,
     beat: heartbeat,
+    log: (message, fields) => {
+      log.warn(message, fields);
+    },
     signal: cancellationSignal(),
     wait: sleep,
   });
-  const outcome = await follower.untilEnd();
-  if (outcome.kind !== 'podGone')
-    await heartbeating(() => keepLog(deps, target, input), follower.progress()).catch((error: unknown) => {
-      log.warn('the job log could not be kept', { jobId: input.jobId, error: String(error) });
-    });
-  return outcome;
-}
-
-const KEPT_LOG_BYTES = 65_536;
-
-/** The end of a job's events and output outlives the pod, for reports and for people who ask why. */
-async function keepLog({ ssh, registry }: JobDependencies, target: SshTarget, { run, jobId }: JobRef): Promise<void> {
-  const command = `cd ${POD_ROOT}/jobs/${jobId} && tail -q -c ${KEPT_LOG_BYTES} events.jsonl log.txt`;
-  const { stdout } = await ssh.exec(target, command, { timeoutMs: 10_000 });
-  await registry.appendJobLog(run.runId, jobId, 0, stdout);
+  return follower.untilEnd();
 }

@@ -134,6 +134,7 @@ function byName(error: Error): Explained {
   const known: Record<string, [next: string, exitCode: number]> = {
     ConfigurationError: ['see .env.example, or start a local world with: anneal up', EXIT.usage],
     LocalError: ['run: anneal doctor', EXIT.failed],
+    LogsUnknown: ['see which stages ran with: anneal run show <name>', EXIT.usage],
     ScheduleUnknown: ['list them with: anneal schedule list', EXIT.usage],
     ModelUnknown: ['list them with: anneal model list', EXIT.usage],
     ModelAmbiguous: ['say whose you mean with: --owner <id> ("-" is nobody)', EXIT.usage],

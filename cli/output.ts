@@ -9,6 +9,8 @@ export interface Output {
   line(text?: string): void;
   /** The command's result: with --json one document, otherwise what `render` makes of it. */
   result(value: unknown, render: () => string | readonly string[]): void;
+  /** One of many: with --json a line of its own, otherwise nothing. For what has no end yet. */
+  record(value: unknown): void;
   /** Notes that do not belong to the result; always on stderr. */
   note(text: string): void;
   write(text: string): void;
@@ -30,6 +32,9 @@ export function createOutput({ stdout, stderr }: Streams, json: boolean): Output
     result: (value, render) => {
       const text = json ? JSON.stringify(value, null, 2) : [render()].flat().join('\n');
       stdout.write(`${text}\n`);
+    },
+    record: (value) => {
+      if (json) stdout.write(`${JSON.stringify(value)}\n`);
     },
     note: (text) => {
       stderr.write(`${text}\n`);

@@ -89,21 +89,34 @@ function followDetails(pending: readonly PendingActivity[], client: Client, jobI
     ?.payloads?.[0];
   if (!payload) return null;
   const details = client.options.loadedDataConverter.payloadConverter.fromPayload<FollowDetails>(payload);
-  return details.jobId === jobId ? details : null;
+  return details.jobId === jobId ? completed(details) : null;
 }
+
+/** A follower of an older worker says less. */
+const completed = (details: FollowDetails): FollowDetails => ({
+  ...details,
+  logOffset: (details as Partial<FollowDetails>).logOffset ?? 0,
+  progress: details.progress && { ...details.progress, perSecond: details.progress.perSecond ?? null },
+  trials: (details as Partial<FollowDetails>).trials ?? [],
+  usage: (details as Partial<FollowDetails>).usage ?? null,
+});
 
 /** Waits for the end; resolves with the result or throws the WorkflowFailedError with its cause. */
 export const resultOf = (client: Client, { workflowId, runId }: StartedRun): Promise<PipelineResult> =>
   client.workflow.getHandle<typeof modelPipeline>(workflowId, runId).result();
 
-/** Temporal's status of the latest run of a name. Throws {@link RunNotFound}. */
-export async function runStatus(client: Client, name: string): Promise<string> {
+/** Id and status of a run, the latest of its name unless one is named; needs no worker. Throws {@link RunNotFound}. */
+export async function findRun(client: Client, name: string, runId?: string): Promise<StartedRun & { status: string }> {
   try {
-    return (await client.workflow.getHandle(pipelineWorkflowId(name)).describe()).status.name;
+    const found = await client.workflow.getHandle(pipelineWorkflowId(name), runId).describe();
+    return { workflowId: found.workflowId, runId: found.runId, status: found.status.name };
   } catch (error) {
     throw missing(error, name);
   }
 }
+
+/** Temporal's status of the latest run of a name. Throws {@link RunNotFound}. */
+export const runStatus = async (client: Client, name: string): Promise<string> => (await findRun(client, name)).status;
 
 /** Asks a run to stop: it ends its pod and candidate endpoint, then closes as Cancelled. Idempotent. */
 export async function cancelRun(client: Client, name: string, reason: string): Promise<StartedRun> {

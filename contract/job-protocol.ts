@@ -2,7 +2,8 @@ import { z } from 'zod';
 
 /**
  * What the pod's supervisor (`jobs/anneal_job`) prints: JSON lines on stdout. Version 1.
- * The worker refuses any other version, since a job may outlive the worker that started it.
+ * A worker runs its own version of the supervisor's commands over files that an older one may have written: a job may
+ * outlive the worker that started it. Files that it cannot read are refused as `ProtocolMismatch`, which names both.
  */
 export const JOB_PROTOCOL_VERSION = 1;
 
@@ -12,7 +13,7 @@ const jobFailureSchema = z.object({ class: z.string(), message: z.string(), advi
 export type JobFailure = z.infer<typeof jobFailureSchema>;
 
 const jobExitSchema = z.object({
-  protocol: z.literal(JOB_PROTOCOL_VERSION),
+  protocol: z.number(),
   jobId: z.string(),
   outcome: z.enum(['succeeded', 'failed', 'stopped']),
   exitCode: z.number().nullable(),
@@ -36,6 +37,29 @@ export const progressEventSchema = z.looseObject({
   note: z.string().optional(),
 });
 
+/** One finished trial of a search; toolchains measure different things. */
+export const trialEventSchema = z.looseObject({
+  type: z.literal('trial'),
+  at: isoTime,
+  index: z.number().int(),
+  total: z.number().int().optional(),
+  kl: z.number().nullable().optional(),
+  /** How far the model still leans to refusing; less is better. */
+  projection: z.number().nullable().optional(),
+  refusals: z.number().nullable().optional(),
+  best: z.boolean().optional(),
+});
+
+const bytes = z.number().nullable().optional();
+/** All GPUs of the pod together; absent in part where another supervisor said less. */
+const gpuSchema = z.looseObject({
+  name: z.string(),
+  count: z.number().default(1),
+  utilizationPercent: z.number(),
+  memoryUsedBytes: z.number(),
+  memoryTotalBytes: z.number(),
+});
+
 export const supervisorLineSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('hello'), protocol: z.number(), python: z.string() }),
   z.object({
@@ -52,9 +76,14 @@ export const supervisorLineSchema = z.discriminatedUnion('type', [
     offset: z.number().int(),
     alive: z.boolean(),
     progressAgeSeconds: z.number(),
-    gpu: z.unknown().optional(),
-    rssBytes: z.number().nullable().optional(),
+    // A machine that cannot be read must not end the following of a job.
+    gpu: gpuSchema.nullable().optional().catch(null),
+    rssBytes: bytes,
+    memoryLimitBytes: bytes,
+    diskFreeBytes: bytes,
   }),
+  /** Bytes `from` to `to` of log.txt, as UTF-8 text of that length. */
+  z.object({ type: z.literal('log'), from: z.number().int(), to: z.number().int(), text: z.string() }),
   z.object({ type: z.literal('exit'), exit: jobExitSchema, result: z.unknown() }),
   z.object({ type: z.literal('lost') }),
   z.object({ type: z.literal('fenced') }),

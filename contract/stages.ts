@@ -260,12 +260,31 @@ export interface Spend {
   warned: boolean;
 }
 
-/** Details of the follower's heartbeat, read by clients through `describe`. */
+/** Details of the follower's heartbeat, read by clients through `describe`. Below 2 KB. */
 export interface FollowDetails {
   jobId: string;
+  /** Up to where the job's events are read, in bytes. */
   offset: number;
+  /** Up to where the job's log is stored, in bytes. */
+  logOffset: number;
   attempt: number;
   /** How long the pod has not been reached although its provider could be asked; over all attempts, 0 on contact. */
   silentMs: number;
-  progress: { phase: string; done: number; total: number | null; unit: string; note: string } | null;
+  progress: {
+    phase: string;
+    done: number;
+    total: number | null;
+    unit: string;
+    note: string;
+    /** Units per second lately; null while nobody can say. */
+    perSecond: number | null;
+  } | null;
+  /** The last trials of a search, oldest first: what was measured (less is better), and whether it was the best so far. */
+  trials: { score: number; best: boolean }[];
+  /** What the job used at the last beat; null before the first. */
+  usage: {
+    gpu: { name: string; count: number; percent: number; usedBytes: number; totalBytes: number } | null;
+    memory: { usedBytes: number; limitBytes: number | null } | null;
+    diskFreeBytes: number | null;
+  } | null;
 }

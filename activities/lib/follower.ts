@@ -1,7 +1,6 @@
 import { CancelledFailure } from '@temporalio/common';
-import { z } from 'zod';
 import type { FollowOutcome, JobRef } from '../../contract/activities.ts';
-import { progressEventSchema, type JobEvent, type SupervisorLine } from '../../contract/job-protocol.ts';
+import type { JobEvent, SupervisorLine } from '../../contract/job-protocol.ts';
 import type { FollowDetails } from '../../contract/stages.ts';
 import { formatMs } from '../../domain/duration.ts';
 import { RunPodError } from '../../services/runpod/errors.ts';
@@ -10,7 +9,9 @@ import type { SshTarget } from '../../services/ssh/port.ts';
 import type { JobDependencies } from '../jobs.ts';
 import { toJobResult } from './job-results.ts';
 import { saveAblation } from './checkpoint.ts';
-import { parseLine, supervisorCommand } from './supervisor.ts';
+import { JobLog } from './job-log.ts';
+import { ProgressRate, resumeDetails, usageOf, withTrial } from './live-progress.ts';
+import { parseLine, refused, shipCode, supervisorCommand } from './supervisor.ts';
 import { fail } from './to-failure.ts';
 
 /** The supervisor beats every 2 s; five silent beats mean a dead channel. */
@@ -18,23 +19,30 @@ const IDLE_TIMEOUT_MS = 10_000;
 const MAX_LINE_BYTES = 262_144;
 const RECONNECT_EVERY_MS = 1_000;
 const BEAT_EVERY_MS = 2_000;
+/** However much a job says, heartbeats are no more frequent than this. */
+const LEAST_BEAT_MS = 250;
+/** Of storing the last of a log: the pod is paid for meanwhile. */
+const LAST_LOG_MS = 10_000;
 
 export interface FollowerContext {
   deps: JobDependencies;
   input: JobRef & { stallAfterMs: number };
   target: SshTarget;
   codeDigest: string;
-  /** Names this attempt; a newer one fences it off. */
+  /** Names this attempt. */
   token: string;
+  /** Grows from attempt to attempt of the job: one that has been superseded cannot fence off the newer one. */
+  generation: number;
   resumeFrom: unknown;
   beat: (details: FollowDetails) => void;
+  log: (message: string, fields: Record<string, unknown>) => void;
   signal: AbortSignal;
   wait: (ms: number) => Promise<void>;
 }
 
 /**
- * Follows one job over one SSH channel at a time. Every line becomes a heartbeat, so the heartbeat stops when the job's
- * beat stops. A cut channel is opened again from the last offset, for a bounded time. A pod that is said to run and stays
+ * Follows one job over one SSH channel at a time. Lines become heartbeats, so the heartbeat stops when the job's beat
+ * stops. The log is stored as it comes. A cut channel is opened again from the last offset, for a bounded time. A pod that is said to run and stays
  * silent for longer than that, over all attempts, counts as gone; silence during which the provider cannot be asked either
  * is our own network's and does not count.
  */
@@ -47,15 +55,17 @@ export class Follower {
   private lastFault = '';
   private lastCheckpointMs = Date.now();
   private checkpointing: Promise<void> | null = null;
+  private lastBeatMs = 0;
+  private codeShipped = false;
+  private readonly rate = new ProgressRate();
+  private readonly log: JobLog;
 
   constructor(context: FollowerContext) {
+    const { resumeFrom, input, deps } = context;
     this.context = context;
-    this.details = resumeDetails(context.resumeFrom, context.input.jobId);
-  }
-
-  /** Where following stands: what a further attempt resumes from. */
-  progress(): FollowDetails {
-    return this.details;
+    this.details = resumeDetails(resumeFrom, input.jobId);
+    const job = { runId: input.run.runId, jobId: input.jobId, podId: input.pod.podId };
+    this.log = new JobLog(deps.registry, job, this.details.logOffset);
   }
 
   async untilEnd(): Promise<FollowOutcome> {
@@ -67,28 +77,40 @@ export class Follower {
         const gone = await this.beating(() => this.podGone());
         if (gone !== undefined) return { kind: 'podGone', reason: gone };
         if (Date.now() - this.lastContactMs > this.context.deps.settings.reconnectLimitMs) {
-          // The next attempt goes on counting from here.
-          this.beat();
-          throw fail('SshUnreachable', `no contact with ${this.context.target.podName} for too long`);
+          throw fail('SshUnreachable', `no contact with ${this.context.target.podName} for too long${this.fault()}`);
         }
         await this.context.wait(RECONNECT_EVERY_MS);
       }
     } finally {
-      // Bounded by the copy's own time-outs; the heartbeat goes on meanwhile.
-      const { checkpointing } = this;
-      if (checkpointing) await this.beating(() => checkpointing);
+      await this.finish();
     }
   }
 
+  /** Lets the copy under way end, stores the last of the log, and leaves behind where the next attempt goes on. */
+  private async finish(): Promise<void> {
+    const { signal, log } = this.context;
+    const { checkpointing } = this;
+    // Bounded by the copy's own time-outs; the heartbeat goes on meanwhile.
+    if (checkpointing) await this.beating(() => checkpointing);
+    if (!signal.aborted) {
+      await this.beating(() => within(this.log.flush(), LAST_LOG_MS)).catch((error: unknown) => {
+        log('the end of the job log could not be stored', { jobId: this.details.jobId, error: String(error) });
+      });
+    }
+    this.log.close();
+    this.sendBeat();
+  }
+
   private async oneChannel(): Promise<FollowOutcome | undefined> {
-    const { deps, input, target, codeDigest, token, signal } = this.context;
-    const command = supervisorCommand(
-      codeDigest,
-      `follow --job ${input.jobId} --from ${this.details.offset} --follower ${token}`,
-    );
+    const { deps, input, target, codeDigest, token, generation, signal } = this.context;
+    const from = `--from ${this.details.offset} --log-from ${this.log.heardTo}`;
+    const args = `follow --job ${input.jobId} ${from} --follower ${token} --generation ${generation}`;
+    let heard = false;
     try {
       const options = { idleTimeoutMs: IDLE_TIMEOUT_MS, maxLineBytes: MAX_LINE_BYTES, signal };
-      for await (const text of this.whileConnecting(deps.ssh.stream(target, command, options))) {
+      const lines = deps.ssh.stream(target, supervisorCommand(codeDigest, args), options);
+      for await (const text of this.whileConnecting(lines)) {
+        heard = true;
         this.onContact();
         const outcome = this.onLine(parseLine(text));
         if (outcome) return outcome;
@@ -96,14 +118,27 @@ export class Follower {
       return undefined;
     } catch (error) {
       if (signal.aborted) throw new CancelledFailure('CANCELLED');
-      if (error instanceof SshError && error.kind === 'hostKey') {
+      if (!(error instanceof SshError)) throw error;
+      if (error.kind === 'hostKey') {
         return { kind: 'podGone', reason: `another host key answers for ${target.podName}: the pod was started anew` };
       }
-      if (error instanceof SshError) {
-        this.lastFault = error.message;
-        return undefined;
-      }
-      throw error;
+      this.lastFault = error.message;
+      if (error.kind === 'remote' && !heard) await this.shipOnce();
+      return undefined;
+    }
+  }
+
+  /** A job that another version of the worker started runs on a pod that does not have this version's code. */
+  private async shipOnce(): Promise<void> {
+    if (this.codeShipped) return;
+    this.codeShipped = true;
+    try {
+      await this.beating(() => shipCode(this.context.deps, this.context.target));
+    } catch (error) {
+      if (!(error instanceof SshError)) throw error;
+      // Tried again with the next connection.
+      this.codeShipped = false;
+      this.lastFault = error.message;
     }
   }
 
@@ -116,10 +151,15 @@ export class Follower {
   private onLine(line: SupervisorLine): FollowOutcome | undefined {
     switch (line.type) {
       case 'event':
+        if (line.offset <= this.details.offset) break;
         this.details = { ...this.details, offset: line.offset };
         this.onEvent(line.event);
         break;
+      case 'log':
+        this.log.add(line);
+        break;
       case 'beat': {
+        this.details = { ...this.details, usage: usageOf(line) };
         const idleMs = line.progressAgeSeconds * 1_000;
         if (line.alive && idleMs > this.context.input.stallAfterMs) return { kind: 'stalled', idleMs };
         break;
@@ -129,10 +169,15 @@ export class Follower {
       case 'lost':
         return { kind: 'lost' };
       case 'fenced':
-        throw fail('SshUnreachable', 'another follower has taken over this job');
+        // The server has given the job to another attempt and ignores how this one ends. Were it mistaken, it would try
+        // again with a later generation; hence not for good.
+        throw fail(
+          'SshUnreachable',
+          `this attempt was superseded: a newer follower has taken over ${this.details.jobId}`,
+        );
       case 'error':
         if (line.code === 'UnknownJob') return { kind: 'lost' };
-        throw fail('JobFailed', `supervisor: ${line.message}`, { class: line.code, message: line.message, advice: '' });
+        throw refused(line);
       default:
         throw fail('JobFailed', `the supervisor answered "${line.type}" to follow`);
     }
@@ -141,14 +186,9 @@ export class Follower {
   }
 
   private onEvent(event: JobEvent): void {
-    const progress = progressEventSchema.safeParse(event);
-    if (progress.success) {
-      const { phase, done, total, unit, note } = progress.data;
-      this.details = {
-        ...this.details,
-        progress: { phase, done, total: total ?? null, unit: unit ?? '', note: note ?? '' },
-      };
-    }
+    const progress = this.rate.next(event) ?? this.details.progress;
+    const trials = withTrial(this.details.trials, event) ?? this.details.trials;
+    this.details = { ...this.details, progress, trials };
     if (event.type === 'trial' && this.context.input.stage === 'ablate') this.checkpointSoon();
   }
 
@@ -203,11 +243,21 @@ export class Follower {
     const silentMs = this.details.silentMs + Date.now() - this.judgedMs;
     this.details = { ...this.details, silentMs };
     if (silentMs < deps.settings.silentLimitMs) return undefined;
-    const last = this.lastFault === '' ? '' : ` (${this.lastFault})`;
-    return `pod ${input.pod.podId} has not answered over SSH for ${formatMs(silentMs)} although RunPod says it is RUNNING${last}`;
+    return `pod ${input.pod.podId} has not answered over SSH for ${formatMs(silentMs)} although RunPod says it is RUNNING${this.fault()}`;
   }
 
+  private fault(): string {
+    return this.lastFault === '' ? '' : ` (${this.lastFault})`;
+  }
+
+  /** What is held back here goes out with the next beat of the pod, or at the end. */
   private beat(): void {
+    if (Date.now() - this.lastBeatMs >= LEAST_BEAT_MS) this.sendBeat();
+  }
+
+  private sendBeat(): void {
+    this.lastBeatMs = Date.now();
+    this.details = { ...this.details, logOffset: this.log.storedTo };
     this.context.beat(this.details);
   }
 
@@ -239,19 +289,17 @@ export class Follower {
   }
 }
 
-const savedDetails = z.looseObject({
-  jobId: z.string(),
-  offset: z.number().int(),
-  attempt: z.number().int(),
-  // Absent in what an older worker left behind.
-  silentMs: z.number().default(0),
-});
-
-/** An earlier attempt's details, when they speak of the same job; its progress is read again from the events. */
-function resumeDetails(saved: unknown, jobId: string): FollowDetails {
-  const parsed = savedDetails.safeParse(saved);
-  if (!parsed.success || parsed.data.jobId !== jobId)
-    return { jobId, offset: 0, attempt: 1, silentMs: 0, progress: null };
-  const { offset, attempt, silentMs } = parsed.data;
-  return { jobId, offset, attempt: attempt + 1, silentMs, progress: (saved as FollowDetails).progress };
+/** A result, or an error once it has taken too long; the work itself goes on. */
+async function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`not done within ${limitMs} ms`));
+    }, limitMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -1,4 +1,10 @@
-import { supervisorLineSchema, type JobStartRequest, type SupervisorLine } from '../../contract/job-protocol.ts';
+import type { ApplicationFailure } from '@temporalio/common';
+import {
+  JOB_PROTOCOL_VERSION,
+  supervisorLineSchema,
+  type JobStartRequest,
+  type SupervisorLine,
+} from '../../contract/job-protocol.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import type { ExecResult, SshTarget } from '../../services/ssh/port.ts';
 import type { ActivityDependencies } from '../dependencies.ts';
@@ -51,14 +57,21 @@ export async function supervise(
     );
   }
   const parsed = parseLine(line);
-  if (parsed.type === 'error')
-    throw fail('JobFailed', `supervisor: ${parsed.message}`, {
-      class: parsed.code,
-      message: parsed.message,
-      advice: '',
-    });
+  if (parsed.type === 'error') throw refused(parsed);
   return { line: parsed, hostKey: result.hostKey };
 }
+
+/** What to do about a job that was started by a worker of another version. */
+const OTHER_VERSION_ADVICE =
+  'let a worker of the version that started it finish the run; or cancel it and go on from its checkpoint with: anneal run resume <name>';
+
+/** A supervisor's `error` line as the failure it stands for. */
+export const refused = ({ code, message }: Extract<SupervisorLine, { type: 'error' }>): ApplicationFailure =>
+  fail('JobFailed', `supervisor: ${message}`, {
+    class: code,
+    message,
+    advice: code === 'ProtocolMismatch' ? OTHER_VERSION_ADVICE : '',
+  });
 
 /** One JSON line of the supervisor; an unreadable one means another protocol version than this worker speaks. */
 export function parseLine(text: string): SupervisorLine {
@@ -69,8 +82,16 @@ export function parseLine(text: string): SupervisorLine {
     throw fail('JobFailed', `the supervisor's output is not JSON: ${tail(text)}`);
   }
   const parsed = supervisorLineSchema.safeParse(value);
-  if (!parsed.success) throw fail('JobFailed', `the supervisor speaks another protocol version: ${tail(text)}`);
+  if (!parsed.success) {
+    const message = `this worker speaks protocol ${JOB_PROTOCOL_VERSION}, the supervisor another one${versionIn(value)}: ${tail(text)}`;
+    throw fail('JobFailed', message, { class: 'ProtocolMismatch', message, advice: OTHER_VERSION_ADVICE });
+  }
   return parsed.data;
 }
+
+const versionIn = (value: unknown): string => {
+  const protocol = (value as { protocol?: unknown } | null)?.protocol;
+  return typeof protocol === 'number' ? ` (${protocol})` : '';
+};
 
 const tail = (text: string): string => text.trim().slice(-500);

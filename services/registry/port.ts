@@ -14,6 +14,17 @@ export interface Holding {
   hardDeadline: string;
 }
 
+/** Bytes `from` to `to` of one job's log on one pod. */
+export interface JobLogPiece {
+  jobId: string;
+  podId: string;
+  from: number;
+  to: number;
+  /** Grows from piece to piece of a run. */
+  seq: number;
+  text: string;
+}
+
 /** A holding as the database has it. */
 export interface HoldingRow extends Holding {
   providerId: string | null;
@@ -194,13 +205,15 @@ export interface RegistryPort {
   ): Promise<{ runId: string; workflowId: string; outputs: Partial<Record<Stage, Json>> } | null>;
   /** The newest runs of this name, newest first, with what each left behind. */
   earlierRuns(name: string, limit: number): Promise<EarlierRunRow[]>;
-  /** Kept log text of a run's jobs, by job id. */
+  /** Kept log text of a run's jobs, by job id; a line says where something is missing. */
   readJobLogs(runId: string): Promise<{ jobId: string; text: string }[]>;
+  /** Pieces that came after the one of number `after` (0 = all), in that order: for readers that follow. */
+  jobLogPieces(runId: string, after: number): Promise<JobLogPiece[]>;
   /** Replaces the checkpoint of (run, stage, what); chunked inside. */
   saveCheckpoint(checkpoint: CheckpointChunk): Promise<void>;
   loadCheckpoint(runId: string, stage: Stage, what: string): Promise<CheckpointChunk | null>;
-  /** Appends log text of a job; `fromOffset` makes repeats harmless. */
-  appendJobLog(runId: string, jobId: string, fromOffset: number, text: string): Promise<void>;
+  /** Appends log text of a job on a pod; `fromOffset` makes repeats harmless. */
+  appendJobLog(runId: string, jobId: string, fromOffset: number, text: string, podId?: string): Promise<void>;
 
   /** Upsert by (user_id, name) under an advisory lock; safe under concurrent runs. */
   registerModel(model: ModelRow, deployment: DeploymentRow): Promise<RegistrationResult>;

@@ -3,7 +3,7 @@ import { describeDatabase, openPool, type DatabaseOptions } from './database.ts'
 import { RegistryError } from './errors.ts';
 import * as holdings from './holdings.ts';
 import { bindNamespace, boundNamespace } from './installation.ts';
-import { appendJobLog, readJobLogs } from './job-logs.ts';
+import { appendJobLog, jobLogPieces, readJobLogs } from './job-logs.ts';
 import { saveLedger } from './ledger.ts';
 import { migrate } from './migrate.ts';
 import { modelRecords } from './model-records.ts';
@@ -58,11 +58,12 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
     latestCompletedRun: (name) => run('Reading the latest run', () => latestCompletedRun(pool, name)),
     earlierRuns: (name, limit) => run('Reading earlier runs', () => earlierRuns(pool, name, limit)),
     readJobLogs: (runId) => run('Reading job logs', () => readJobLogs(pool, runId)),
+    jobLogPieces: (runId, after) => run('Reading job logs', () => jobLogPieces(pool, runId, after)),
     saveCheckpoint: (checkpoint) => run('Saving the checkpoint', () => saveCheckpoint(pool, checkpoint)),
     loadCheckpoint: (runId, stage, what) =>
       run('Loading the checkpoint', () => loadCheckpoint(pool, runId, stage, what)),
-    appendJobLog: (runId, jobId, offset, text) =>
-      run('Saving the job log', () => appendJobLog(pool, runId, jobId, offset, text)),
+    appendJobLog: (runId, jobId, offset, text, podId = '') =>
+      run('Saving the job log', () => appendJobLog(pool, runId, jobId, offset, text, podId)),
     registerModel: (model, deployment) => run('Registration', () => registerModel(pool, model, deployment)),
     findModel: (userId, name) => run('Reading the model', () => findModel(pool, userId, name)),
     modelRecords: (name) => run('Listing the models', () => modelRecords(pool, name)),

@@ -48,6 +48,23 @@ const exit = (changes: Partial<JobExit> = {}, result: unknown = null): Superviso
   },
   result,
 });
+const logPiece = (from: number, text: string): SupervisorLine => ({
+  type: 'log',
+  from,
+  to: from + Buffer.byteLength(text),
+  text,
+});
+const details = (changes: Partial<FollowDetails> = {}): FollowDetails => ({
+  jobId: 'job-1',
+  offset: 240,
+  logOffset: 0,
+  attempt: 1,
+  silentMs: 0,
+  progress: null,
+  trials: [],
+  usage: null,
+  ...changes,
+});
 const MERGED = { shards: 2, changedTensors: ['a'], totalBytes: 9 };
 const DONE = exit({}, MERGED);
 
@@ -66,41 +83,98 @@ const followCommands = (world: ActivityWorld): string[] =>
   world.ssh.commands.map(({ command }) => command).filter((command) => command.includes(' follow '));
 
 describe('following a job', () => {
-  test('hands back the parsed result and keeps the end of the log', async () => {
-    const world = jobWorld([[beat(), DONE]]);
+  test('hands back the parsed result and keeps the log', async () => {
+    const world = jobWorld([[beat(), logPiece(0, 'one\n'), logPiece(4, 'two\n'), DONE]]);
     await expect(follow(world)).resolves.toEqual({
       kind: 'succeeded',
       result: { shards: 2, changedTensors: 1, totalBytes: 9 },
     });
-    expect(world.registry.logs.get('job-1')).toBe('the end of the log');
+    expect(world.registry.logs.get('job-1')).toBe('one\ntwo\n');
     expect(world.ssh.closedStreams).toBe(1);
   });
 
-  test('every line is a heartbeat; events carry offset and progress', async () => {
-    const world = jobWorld([[progress(120, 1), beat(), progress(240, 2), event(300, { type: 'note' }), DONE]]);
+  test('heartbeats carry offset and progress; the last one carries the end', async () => {
+    const passed = () => pause(260);
+    const world = jobWorld([
+      [
+        progress(120, 1),
+        passed,
+        beat(),
+        passed,
+        progress(240, 2),
+        event(300, { type: 'note' }),
+        logPiece(0, 'a\n'),
+        DONE,
+      ],
+    ]);
     await follow(world);
-    const offsets = (world.heartbeats as FollowDetails[]).map(({ offset }) => offset);
-    // The last beat covers the keeping of the log.
-    expect(offsets).toEqual([0, 120, 120, 240, 300, 300]);
+    expect((world.heartbeats as FollowDetails[]).map(({ offset }) => offset)).toEqual([0, 120, 240, 300]);
     expect(world.heartbeats.at(-1)).toEqual({
       jobId: 'job-1',
       offset: 300,
+      logOffset: 2,
       attempt: 1,
       silentMs: 0,
-      progress: { phase: 'trials', done: 2, total: 8, unit: 'trials', note: '' },
+      progress: { phase: 'trials', done: 2, total: 8, unit: 'trials', note: '', perSecond: null },
+      trials: [],
+      usage: { gpu: null, memory: null, diskFreeBytes: null },
     });
   });
 
+  test('ten thousand events are a few heartbeats, and small ones', async () => {
+    const long = 'x'.repeat(10_000);
+    const many = Array.from({ length: 10_000 }, (_, at) =>
+      event(
+        at + 1,
+        at % 2 === 0 ? { type: 'trial', index: at, projection: at / 7, best: at % 100 === 0 } : { type: 'note' },
+      ),
+    );
+    const gpu = { name: long, count: 8, utilizationPercent: 93.25, memoryUsedBytes: 6.1e10, memoryTotalBytes: 8e10 };
+    const used = { ...beat(), gpu, rssBytes: 1.2e10, memoryLimitBytes: 1.3e11, diskFreeBytes: 4e11 } as SupervisorLine;
+    const wide = event(10_001, { type: 'progress', phase: long, done: 1, total: 2, unit: long, note: long });
+    const world = jobWorld([[...many, wide, used, exit({ outcome: 'stopped' })]]);
+    await follow(world, 'ablate');
+    expect(world.heartbeats.length).toBeLessThan(60);
+    expect(world.heartbeats.at(-1)).toMatchObject({
+      offset: 10_001,
+      trials: { length: 24 },
+      usage: { gpu: { count: 8 } },
+    });
+    expect(JSON.stringify(world.heartbeats.at(-1)).length).toBeLessThan(2_000);
+  });
+
+  test('offsets only grow: what was told before is not taken again', async () => {
+    const trial = (offset: number) => event(offset, { type: 'trial', index: offset, projection: 0.5 });
+    const world = jobWorld([
+      [trial(100), trial(200), logPiece(0, 'one\n'), new SshError('cut', 'connection')],
+      [trial(100), trial(200), trial(300), logPiece(0, 'one\n'), logPiece(4, 'two\n'), DONE],
+    ]);
+    await follow(world);
+    const offsets = (world.heartbeats as FollowDetails[]).map(({ offset }) => offset);
+    expect(offsets).toEqual([...offsets].sort((a, b) => a - b));
+    expect(world.heartbeats.at(-1)).toMatchObject({ offset: 300, logOffset: 8, trials: { length: 3 } });
+    expect(world.registry.logs.get('job-1')).toBe('one\ntwo\n');
+    expect(followCommands(world)[1]).toContain('--from 200 --log-from 4 ');
+  });
+
+  test('a GPU that says something unreadable is left out, and the job goes on', async () => {
+    const odd = { ...beat(), gpu: { name: 7 }, rssBytes: 5 } as unknown as SupervisorLine;
+    const world = jobWorld([[odd, DONE]]);
+    await expect(follow(world)).resolves.toMatchObject({ kind: 'succeeded' });
+    expect(world.heartbeats.at(-1)).toMatchObject({ usage: { gpu: null, memory: { usedBytes: 5, limitBytes: null } } });
+  });
+
   test('a retry goes on at the offset its predecessor reached', async () => {
-    const heartbeatDetails: FollowDetails = { jobId: 'job-1', offset: 240, attempt: 1, silentMs: 0, progress: null };
+    const heartbeatDetails = details({ logOffset: 17, trials: [{ score: 0.5, best: true }] });
     const world = jobWorld([[DONE]], { heartbeatDetails, attempt: 2 });
     await follow(world);
-    expect(followCommands(world)).toEqual([expect.stringContaining('follow --job job-1 --from 240 ')]);
+    expect(followCommands(world)).toEqual([expect.stringContaining('follow --job job-1 --from 240 --log-from 17 ')]);
+    expect(world.heartbeats[0]).toMatchObject({ trials: [{ score: 0.5 }] });
     expect(world.heartbeats[0]).toMatchObject({ offset: 240, attempt: 2 });
   });
 
   test.each([
-    ['of another job', { jobId: 'job-0', offset: 240, attempt: 1, silentMs: 0, progress: null }],
+    ['of another job', details({ jobId: 'job-0' })],
     ['of another shape', { waitingFor: [] }],
     ['that are missing', undefined],
   ])('details %s start from the beginning', async (_what, heartbeatDetails) => {
@@ -114,7 +188,8 @@ describe('following a job', () => {
     await follow(first);
     const second = jobWorld([[DONE]], { attempt: 2 });
     await follow(second);
-    const token = (world: ActivityWorld) => /--follower ([0-9a-f]{16})$/.exec(followCommands(world)[0] ?? '')?.[1];
+    const token = (world: ActivityWorld) =>
+      /--follower ([0-9a-f]{16}) --generation \d+$/.exec(followCommands(world)[0] ?? '')?.[1];
     expect(token(first)).toBeDefined();
     expect(token(second)).not.toBe(token(first));
   });
@@ -134,7 +209,7 @@ describe('following a job', () => {
   describe('a host that is dead while the provider says it is running', () => {
     const silence = new SshError('timed out', 'connection');
     const after = (silentMs: number): ActivityWorldOptions => ({
-      heartbeatDetails: { jobId: 'job-1', offset: 240, attempt: 4, silentMs, progress: null } satisfies FollowDetails,
+      heartbeatDetails: details({ attempt: 4, silentMs }),
       attempt: 5,
       settings: { silentLimitMs: 600_000, reconnectLimitMs: 0 },
     });
@@ -214,10 +289,34 @@ describe('following a job', () => {
     expect(world.ssh.closedStreams).toBe(1);
   });
 
-  test('a follower that was fenced off ends this attempt only', async () => {
-    expect(await rejection(follow(jobWorld([[{ type: 'fenced' }]])))).toMatchObject({
+  test('a follower that was superseded ends this attempt only and comes back to nobody', async () => {
+    const world = jobWorld([[{ type: 'fenced' }], [DONE]]);
+    expect(await rejection(follow(world))).toMatchObject({
       type: 'SshUnreachable',
       nonRetryable: false,
+      message: 'this attempt was superseded: a newer follower has taken over job-1',
+    });
+    expect(followCommands(world)).toHaveLength(1);
+  });
+
+  test('a pod without the code of this version is given it, once, and the job is followed', async () => {
+    const missing = () => new SshError("the command exited with 2: cd: can't cd", 'remote', 2);
+    const world = jobWorld([[missing()], [DONE]]);
+    await expect(follow(world)).resolves.toMatchObject({ kind: 'succeeded' });
+    expect(world.ssh.commands.filter(({ stdin }) => stdin === 'code')).toHaveLength(1);
+    const hopeless = jobWorld([[missing()], [missing()], [missing()]], { settings: { reconnectLimitMs: 1_500 } });
+    expect(await rejection(follow(hopeless))).toMatchObject({ type: 'SshUnreachable' });
+    expect(hopeless.ssh.commands.filter(({ stdin }) => stdin === 'code')).toHaveLength(1);
+  });
+
+  test('a job of another protocol fails for good, with both versions and what to do', async () => {
+    const message = 'job job-1 was started with protocol 0, this worker reads 1';
+    const line: SupervisorLine = { type: 'error', code: 'ProtocolMismatch', message };
+    expect(await rejection(follow(jobWorld([[line]])))).toMatchObject({
+      type: 'JobFailed',
+      nonRetryable: true,
+      message: `supervisor: ${message}`,
+      details: [{ class: 'ProtocolMismatch', advice: expect.stringContaining('anneal run resume') }],
     });
   });
 
@@ -291,7 +390,8 @@ describe('following a job', () => {
       ],
     ];
     await expect(follow(world)).resolves.toMatchObject({ kind: 'succeeded' });
-    expect(heard).toBe(2);
+    // The wait itself was silent; what follows is the end.
+    expect(world.heartbeats.length).toBeGreaterThan(heard);
   });
 
   test('a cancel ends the follower at once and closes its channel', async () => {
@@ -325,6 +425,7 @@ describe('following a job', () => {
     const world = jobWorld([]);
     world.ssh.channels = [
       [
+        logPiece(0, 'lost\n'),
         () => {
           world.registry.down = true;
         },
@@ -332,6 +433,71 @@ describe('following a job', () => {
       ],
     ];
     await expect(follow(world)).resolves.toMatchObject({ kind: 'succeeded' });
+    expect(world.heartbeats.at(-1)).toMatchObject({ logOffset: 0 });
+  });
+
+  test('while the database is away the newest of the log waits, in bounded memory', async () => {
+    const world = jobWorld([]);
+    world.registry.down = true;
+    const pieces = Array.from({ length: 100 }, (_, at) => logPiece(at * 10_000, `${String(at).padEnd(9_999)}\n`));
+    world.ssh.channels = [
+      [
+        ...pieces,
+        () => {
+          world.registry.down = false;
+        },
+        DONE,
+      ],
+    ];
+    await follow(world);
+    expect(world.registry.logs.get('job-1')?.length).toBeLessThan(270_000);
+    expect(world.registry.logs.get('job-1')?.trimEnd().endsWith('99')).toBe(true);
+    expect(world.heartbeats.at(-1)).toMatchObject({ logOffset: 1_000_000 });
+  });
+
+  test('a pod that is gone leaves what it had told', async () => {
+    const world = jobWorld([]);
+    world.ssh.channels = [
+      [logPiece(0, 'the last\n'), () => world.pods.pods.clear(), new SshError('cut', 'connection')],
+    ];
+    await expect(follow(world)).resolves.toMatchObject({ kind: 'podGone' });
+    expect(world.registry.logs.get('job-1')).toBe('the last\n');
+  });
+
+  test('progress has a rate by the pod’s clock, and a new phase begins anew', async () => {
+    const at = (offset: number, second: number, done: number, phase = 'download'): SupervisorLine => ({
+      type: 'event',
+      offset,
+      event: {
+        type: 'progress',
+        at: `2026-01-01T00:00:${String(second).padStart(2, '0')}.000Z`,
+        phase,
+        done,
+        total: 900,
+        unit: 'bytes',
+      },
+    });
+    const rates: unknown[] = [];
+    const world = jobWorld([]);
+    world.onHeartbeat((beaten) => rates.push((beaten as FollowDetails).progress?.perSecond));
+    const passed = () => pause(260);
+    world.ssh.channels = [
+      [
+        passed,
+        at(1, 0, 100),
+        passed,
+        at(2, 10, 300),
+        passed,
+        at(3, 20, 700),
+        passed,
+        at(4, 21, 1, 'hash'),
+        passed,
+        DONE,
+      ],
+    ];
+    await follow(world);
+    expect([...new Set(rates.slice(1))]).toEqual([null, 20, 30]);
+    expect(rates.at(-1)).toBeNull();
   });
 });
 

@@ -514,8 +514,13 @@ export class FakeRegistry implements RegistryPort {
     return Promise.resolve([]);
   }
 
-  appendJobLog(_runId: string, jobId: string, _fromOffset: number, text: string): Promise<void> {
-    return this.write(() => this.logs.set(jobId, text));
+  jobLogPieces(): Promise<[]> {
+    return Promise.resolve([]);
+  }
+
+  /** Text at its offset, as the registry stores it. */
+  appendJobLog(_runId: string, jobId: string, fromOffset: number, text: string): Promise<void> {
+    return this.write(() => this.logs.set(jobId, (this.logs.get(jobId) ?? '').slice(0, fromOffset) + text));
   }
   async registerModel(model: ModelRow, deployment: DeploymentRow) {
     await this.write(() => this.models.push({ model, deployment }));
@@ -584,7 +589,6 @@ export class FakeSsh implements SshPort {
     }
     if (command.includes('anneal_job stop')) return said(line({ type: 'stopping' }));
     if (/\/(hard-deadline|collected)"?$/.test(command)) return said('');
-    if (command.includes('tail -q -c')) return said('the end of the log');
     throw new Error(`the fake pod does not know this command: ${command}`);
   }
 

@@ -1,10 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { createOutput, table } from '../../cli/output.ts';
-import { edgeLines, spentNow, stageLines } from '../../cli/progress-view.ts';
+import { LogPrinter, readable, stageOf, type LogLine } from '../../cli/log-view.ts';
+import { edgeLines, spentNow, stageLines, trialStrip, usageLine } from '../../cli/progress-view.ts';
 import { renderReport } from '../../cli/report.ts';
 import type { RunView } from '../../client/pipelines.ts';
 import type { FollowDetails, PipelineResult, StageReport } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
+import type { JobLogPiece } from '../../services/registry/port.ts';
 
 const report = (changes: Partial<StageReport>): StageReport => ({
   stage: 'plan',
@@ -40,9 +42,29 @@ const aView = (changes: Partial<RunView> = {}, progress: Partial<RunView['progre
     ...progress,
   },
 });
-const live = (progress: FollowDetails['progress']): Partial<RunView> => ({
-  live: { jobId: 'j', offset: 0, attempt: 1, silentMs: 0, progress },
+type JobProgress = NonNullable<FollowDetails['progress']>;
+const live = (
+  progress: Omit<JobProgress, 'perSecond'> & Partial<JobProgress>,
+  more: Partial<FollowDetails> = {},
+): Partial<RunView> => ({
+  live: {
+    jobId: 'j',
+    offset: 0,
+    logOffset: 0,
+    attempt: 1,
+    silentMs: 0,
+    progress: { perSecond: null, ...progress },
+    trials: [],
+    usage: null,
+    ...more,
+  },
 });
+const TRIALS = { phase: 'trials', done: 4, total: 8, unit: 'trials', note: '' };
+const USAGE: FollowDetails['usage'] = {
+  gpu: { name: 'NVIDIA H100', count: 1, percent: 93.2, usedBytes: 61 * 2 ** 30, totalBytes: 80 * 2 ** 30 },
+  memory: { usedBytes: 12 * 2 ** 30, limitBytes: 125 * 2 ** 30 },
+  diskFreeBytes: 400e9,
+};
 const lineOf = (view: RunView, stage: string, now = 70_000): string =>
   stageLines(view, now, false).find((text) => text.includes(stage)) ?? '';
 
@@ -63,9 +85,53 @@ describe('progress', () => {
     expect(at(9)).not.toContain('█'.repeat(21));
   });
 
-  test('bytes are shown in megabytes', () => {
+  test('bytes are shown in units for people', () => {
     const view = aView(live({ phase: 'download', done: 1_500_000, total: 3_000_000, unit: 'bytes', note: '' }));
     expect(lineOf(view, 'ablate')).toContain('download 1.5 MB/3.0 MB');
+  });
+
+  test('bytes have a rate and a time until they are done', () => {
+    const at = { phase: 'download', done: 40e9, total: 140e9, unit: 'bytes', note: '' };
+    const text = lineOf(aView(live({ ...at, perSecond: 250e6 })), 'ablate');
+    expect(text).toContain('download 40.0 GB/140.0 GB 250.0 MB/s ETA 6m 40s');
+    expect(lineOf(aView(live({ ...at, done: 140e9, perSecond: 250e6 })), 'ablate')).not.toMatch(/ETA|MB\/s/);
+  });
+
+  test.each([
+    [3.21, '3.2/s ETA 1.2s'],
+    [1 / 30, '2.0/min ETA 2m 00s'],
+    [1 / 600, '6.0/h ETA 40m 00s'],
+  ])('%d of something per second is %s', (perSecond, text) => {
+    expect(lineOf(aView(live({ ...TRIALS, perSecond })), 'ablate')).toContain(`trials 4/8 ${text}`);
+  });
+
+  test('what the job uses stands beside its progress where there is room, else below', () => {
+    const view = aView(live(TRIALS, { usage: USAGE }));
+    expect(lineOf(view, 'ablate')).toMatch(/ trials 4\/8 · GPU 93% 61\/80 GB · RAM 12\/125 GB$/);
+    const lines = stageLines(view, 70_000, false, 80);
+    const at = lines.findIndex((text) => text.includes('ablate'));
+    expect(lines[at]).toMatch(/trials 4\/8$/);
+    expect(lines[at + 1]).toBe(`${' '.repeat(34)}GPU 93% 61/80 GB · RAM 12/125 GB`);
+    expect(lines).toHaveLength(STAGES.length + 3);
+  });
+
+  test('several GPUs are counted, and a disk is named when it gets full', () => {
+    const usage = { ...USAGE, gpu: { ...USAGE.gpu!, count: 2 }, memory: null, diskFreeBytes: 3.2e9 };
+    expect(usageLine(usage)).toBe('2×GPU 93% 61/80 GB · disk 3.2 GB free');
+    expect([usageLine(null), usageLine({ gpu: null, memory: null, diskFreeBytes: null })]).toEqual(['', '']);
+  });
+
+  test('trials are a strip in a terminal: the better the taller, a star for a new best', () => {
+    const trials = [0.9, 0.5, 0.7, 0.1].map((score) => ({ score, best: score === 0.5 || score === 0.1 }));
+    expect(trialStrip(trials)).toBe('▁★▃★');
+    expect(trialStrip([{ score: 0.5, best: false }])).toBe('▁');
+    const view = aView(live(TRIALS, { trials }));
+    expect(stageLines(view, 0, true).join('\n')).toContain('▁★▃★');
+    expect(stageLines(view, 0, false).join('\n')).not.toContain('★');
+  });
+
+  test('a pod that is not reached is said to be so', () => {
+    expect(lineOf(aView(live(TRIALS, { silentMs: 42_000 })), 'ablate')).toContain('no contact for 42.0s');
   });
 
   test('a job without a known end shows what is done', () => {
@@ -131,6 +197,99 @@ describe('edges', () => {
   });
 });
 
+describe('job logs', () => {
+  const piece = (from: number, text: string, changes: Partial<JobLogPiece> = {}): JobLogPiece => ({
+    jobId: 'r1-ablate',
+    podId: 'p1',
+    from,
+    to: from + Buffer.byteLength(text),
+    seq: from + 1,
+    text,
+    ...changes,
+  });
+  const printed = (pieces: JobLogPiece[], tail?: number) => {
+    const lines: string[] = [];
+    const records: LogLine[] = [];
+    const printer = new LogPrinter(
+      (line) => lines.push(line),
+      (line) => records.push(line),
+    );
+    if (tail === undefined) for (const one of pieces) printer.printPiece(one);
+    else printer.printLast(pieces, tail);
+    printer.end();
+    return { lines, records };
+  };
+
+  test('pieces become lines, whole however they were cut', () => {
+    expect(printed([piece(0, 'one\ntw'), piece(6, 'o\n'), piece(8, 'end')]).lines).toEqual([
+      '── r1-ablate',
+      'one',
+      'two',
+      'end',
+    ]);
+  });
+
+  test('gaps, another pod and another job are said', () => {
+    const { lines } = printed([
+      piece(10, 'a\n'),
+      piece(20, 'b\n'),
+      piece(0, 'c\n', { podId: 'p2' }),
+      piece(0, 'd\n', { jobId: 'r1-merge' }),
+    ]);
+    expect(lines).toEqual([
+      '── r1-ablate',
+      '… 10 bytes left out …',
+      'a',
+      '… 8 bytes left out …',
+      'b',
+      '… on another pod …',
+      'c',
+      '── r1-merge',
+      'd',
+    ]);
+  });
+
+  test('a tail is the last lines of each job', () => {
+    const { lines } = printed([piece(0, '1\n2\n3\n'), piece(0, '4\n5\n', { jobId: 'r1-merge' })], 2);
+    expect(lines).toEqual(['── r1-ablate', '2', '3', '── r1-merge', '4', '5']);
+  });
+
+  test('a program gets each line as it was written, with job, stage and pod', () => {
+    const event = '{"type":"note","at":"2026-01-01T10:20:30.000Z","text":"hi"}';
+    expect(printed([piece(0, `${event}\n`)])).toEqual({
+      lines: ['── r1-ablate', '10:20:30 note text=hi'],
+      records: [{ jobId: 'r1-ablate', stage: 'ablate', podId: 'p1', text: event }],
+    });
+  });
+
+  test.each([
+    [
+      '{"type":"progress","at":"2026-01-01T10:20:30.000Z","phase":"download","done":5e9,"total":1e10,"unit":"bytes"}',
+      '10:20:30 download 5.0 GB/10.0 GB',
+    ],
+    [
+      '{"type":"trial","at":"2026-01-01T10:20:30.000Z","index":3,"kl":0.0313299,"best":true}',
+      '10:20:30 trial index=3 kl=0.03133 best=true',
+    ],
+    [
+      '{"type":"failed","at":"2026-01-01T10:20:30.000Z","failure":{"class":"Oom","message":"m","advice":"a"}}',
+      '10:20:30 failed: Oom: m',
+    ],
+    ['{"type":"progress"', '{"type":"progress"'],
+    ['\u001b[31mred\u001b[0m\u0007 and \ttab', 'red and \ttab'],
+  ])('%s reads %s', (text, shown) => {
+    expect(readable(text)).toBe(shown);
+  });
+
+  test.each([
+    ['r20260101-000000-publish-main', 'publish'],
+    ['r20260101-000000-ablate-again1', 'ablate'],
+    ['r20260101-000000-lunch', undefined],
+  ])('%s is a job of %s', (jobId, stage) => {
+    expect(stageOf(jobId)).toBe(stage);
+  });
+});
+
 describe('output', () => {
   const capture = (json: boolean, isTTY = false) => {
     const out: string[] = [];
@@ -149,6 +308,13 @@ describe('output', () => {
     output.note('careful');
     output.result({ a: 1 }, () => 'text');
     expect(JSON.parse(out.join(''))).toEqual({ a: 1 });
+    out.length = 0;
+    output.record({ a: 1 });
+    output.record({ a: 2 });
+    expect(out.join('')).toBe('{"a":1}\n{"a":2}\n');
+    const people = capture(false);
+    people.output.record({ a: 1 });
+    expect(people.out).toEqual([]);
     expect(err).toEqual(['careful\n']);
     expect(output.live).toBe(false);
   });
