@@ -282,10 +282,10 @@ def test_unquantized_release_equals_the_merge(pipeline: Pipeline, tmp_path: Path
     pod.end_all()
 
 
-def test_gpu_is_said_to_be_missing(pod: Pod) -> None:
+def test_an_unknown_toolchain_is_refused(pod: Pod) -> None:
     for stage in ("prepare", "ablate", "merge", "quantize", "verify", "publish"):
-        line = pod.run(stage, stage, toolchain="gpu")
-        assert line["exit"]["failure"]["class"] == "NotBuilt"
+        line = pod.run(stage, stage, toolchain="abacus")
+        assert line["exit"]["failure"]["class"] == "BadInput"
 
 
 def test_merge_without_a_demanded_adapter_says_so(pod: Pod, base_model: Path) -> None:
