@@ -1,36 +1,26 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
 import type { PlanActivities } from '../contract/activities.ts';
 import { nameFromPipelineWorkflowId, pipelineWorkflowId, releaseLabel } from '../contract/names.ts';
 import { parseSpec, type PipelineSpec, type SpecFault } from '../contract/spec.ts';
-import type { LadderRung, Plan, ServingPlan } from '../contract/stages.ts';
-import type { MicroUsd } from '../contract/units.ts';
-import { reserveFor } from '../domain/budget.ts';
-import { runningDiskRate } from '../domain/disk-prices.ts';
-import { estimateStages } from '../domain/estimate.ts';
-import { buildLadder } from '../domain/ladder.ts';
-import { licenceRefusal } from '../domain/licences.ts';
-import { addUsd, formatUsd, fromUsd, ZERO_USD } from '../domain/money.ts';
+import type { Stage } from '../contract/stage-names.ts';
+import type { Plan } from '../contract/stages.ts';
+import { estimateStages, type RecordedStage } from '../domain/estimate.ts';
+import type { Offer } from '../domain/ladder.ts';
 import { notBuilt } from '../domain/not-built.ts';
-import { servingBound } from '../domain/serving-bound.ts';
-import { needsOf } from '../domain/sizing.ts';
-import { HubError } from '../services/hub/errors.ts';
+import { planPods, type PodPlans } from '../domain/pod-plans.ts';
+import { RegistryError } from '../services/registry/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { readBase } from './lib/base-model.ts';
+import type { Findings } from './lib/findings.ts';
 import { heartbeating } from './lib/heartbeat.ts';
+import { checkMoney } from './lib/plan-money.ts';
+import { planServing } from './lib/plan-serving.ts';
 import { fail } from './lib/to-failure.ts';
 
-type PlanDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' | 'hub' | 'settings'>;
-
-/** What a config.json must say for a model to be worked on; text models may keep their figures under `text_config`. */
-const modelConfig = z.looseObject({
-  architectures: z.array(z.string()).min(1),
-  max_position_embeddings: z.number().int().positive().optional(),
-  text_config: z.looseObject({ max_position_embeddings: z.number().int().positive().optional() }).optional(),
-  auto_map: z.unknown().optional(),
-});
+type PlanDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' | 'hub' | 'registry' | 'settings'>;
 
 export const createPlanActivities = (deps: PlanDependencies): PlanActivities => ({
-  async planRun({ spec, workflowId, startedAtMs }) {
+  async planRun({ spec, workflowId, startedAtMs, notDone }) {
     const parsed = readSpec(spec);
     if (nameFromPipelineWorkflowId(workflowId) !== parsed.name) {
       throw fail(
@@ -38,7 +28,9 @@ export const createPlanActivities = (deps: PlanDependencies): PlanActivities => 
         `a run of "${parsed.name}" must have the workflow id "${pipelineWorkflowId(parsed.name)}", not "${workflowId}"`,
       );
     }
-    return heartbeating(() => makePlan(deps, parsed, startedAtMs));
+    const { plan, refusals } = await heartbeating(() => draftPlan(deps, parsed, startedAtMs, notDone));
+    if (refusals.length > 0) throw fail('PlanRefused', `nothing was rented: ${refusals.join('; ')}`, refusals);
+    return plan;
   },
 });
 
@@ -52,20 +44,29 @@ function readSpec(value: unknown): PipelineSpec {
 
 const inWords = ({ path, message }: SpecFault): string => `${path || 'spec'}: ${message}`;
 
+/** A plan, and every reason why it cannot be carried out; none = the run can start. */
+export interface PlanDraft {
+  plan: Plan;
+  refusals: string[];
+}
+
 /**
- * Reads Hub and provider and says what a run would do, or refuses with every reason at once (`PlanRefused`). Changes
- * nothing anywhere.
+ * Reads Hub, provider and recorded runs and says what a run would do. Changes nothing anywhere. `PlanRefused` only when
+ * there is nothing to draft from: no such base, or a rehearsal for the public Hub.
  */
-export async function makePlan(deps: PlanDependencies, spec: PipelineSpec, startedAtMs: number): Promise<Plan> {
+export async function draftPlan(
+  deps: PlanDependencies,
+  spec: PipelineSpec,
+  startedAtMs: number,
+  notDone: readonly Stage[] = [],
+): Promise<PlanDraft> {
   const { settings } = deps;
   refuseRehearsalInPublic(deps, spec);
-  const reasons: string[] = [];
-  const warnings: string[] = [];
-  const base = await readBase(deps, spec, reasons);
-  await checkTarget(deps, spec, reasons);
-  const needs = needsOf(base, { ablate: spec.ablate !== undefined, quantize: spec.quantize.method === 'awq' });
-  const ladder = await readLadder(deps, spec, needs, reasons, warnings);
-  const serving = planServing(deps, spec, base.contextLength, reasons);
+  const findings: Findings = { refusals: [], warnings: [] };
+  const base = await readBase(deps.hub, spec, findings);
+  await checkTarget(deps, spec, findings);
+  const { pods } = notDone.includes('provision') ? { pods: [] } : await readLadders(deps, spec, base, findings);
+  const serving = planServing(deps, spec, base, findings);
   const release = releaseLabel(startedAtMs);
   const plan: Plan = {
     spec,
@@ -76,77 +77,15 @@ export async function makePlan(deps: PlanDependencies, spec: PipelineSpec, start
       .digest('hex')
       .slice(0, 32),
     base,
-    needs,
     podImage: settings.podImage,
-    ladder,
+    pods,
     serving,
-    estimate: estimateStages(spec, base, ladder),
+    estimate: estimateStages(spec, base, pods, { skipped: notDone, recorded: await recordedOf(deps, spec, findings) }),
     settings: settings.clocks,
-    warnings,
+    warnings: findings.warnings,
   };
-  await checkMoney(deps, plan, reasons);
-  if (reasons.length > 0) throw fail('PlanRefused', `nothing was rented: ${reasons.join('; ')}`, reasons);
-  return plan;
-}
-
-async function readBase({ hub }: PlanDependencies, spec: PipelineSpec, reasons: string[]): Promise<Plan['base']> {
-  const { repo, revision } = spec.base;
-  const model = await hub.model(repo, revision);
-  if (!model) {
-    throw fail(
-      'PlanRefused',
-      `base model ${repo}@${revision} does not exist on ${hub.endpoint}, or this token may not see it`,
-    );
-  }
-  await hub.checkAccess(repo).catch((error: unknown) => {
-    if (!(error instanceof HubError) || error.kind === 'unavailable') throw error;
-    reasons.push(`${repo}: ${error.message}`);
-  });
-  const licence = spec.publish ? licenceRefusal(model.license) : undefined;
-  if (licence) reasons.push(`${repo}: ${licence}`);
-  const { architecture, contextLength } = await readConfig(hub, repo, model.commit, reasons);
-  const files = await hub.listFiles(repo, model.commit);
-  const totalBytes = files
-    .filter((file) => file.path.endsWith('.safetensors'))
-    .reduce((sum, file) => sum + file.size, 0);
-  if (totalBytes === 0) reasons.push(`${repo} has no safetensors weights`);
-  return { repo, commit: model.commit, license: model.license ?? 'unknown', architecture, totalBytes, contextLength };
-}
-
-async function readConfig(
-  hub: PlanDependencies['hub'],
-  repo: string,
-  commit: string,
-  reasons: string[],
-): Promise<{ architecture: string; contextLength: number }> {
-  let text: string | null;
-  try {
-    text = await hub.readText(repo, commit, 'config.json');
-  } catch (error) {
-    // That the files are barred is a reason already; there is nothing to add to it here.
-    if (error instanceof HubError && error.kind === 'gated')
-      return { architecture: 'unknown', contextLength: Infinity };
-    throw error;
-  }
-  const parsed = modelConfig.safeParse(text === null ? null : parseJson(text));
-  if (!parsed.success) {
-    reasons.push(`${repo}: config.json is missing or names no architecture`);
-    return { architecture: 'unknown', contextLength: 0 };
-  }
-  const { architectures, auto_map: ownCode, max_position_embeddings: length, text_config: text2 } = parsed.data;
-  const architecture = architectures[0] ?? 'unknown';
-  if (ownCode !== undefined) reasons.push(`${repo} needs code of its own (auto_map), which is never run`);
-  if (!architecture.endsWith('ForCausalLM'))
-    reasons.push(`${architecture} is not a text generation class that is supported`);
-  return { architecture, contextLength: length ?? text2?.max_position_embeddings ?? 4_096 };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+  await checkMoney(deps, plan, findings);
+  return { plan, refusals: findings.refusals };
 }
 
 /** Before anything is asked of the public Hub: what a rehearsal makes never goes there. */
@@ -159,87 +98,67 @@ function refuseRehearsalInPublic({ hub }: PlanDependencies, spec: PipelineSpec):
 }
 
 /** May this token write where the release shall go, and may this kind of release go there at all? */
-async function checkTarget({ hub }: PlanDependencies, spec: PipelineSpec, reasons: string[]): Promise<void> {
+async function checkTarget({ hub }: PlanDependencies, spec: PipelineSpec, { refusals }: Findings): Promise<void> {
   if (!spec.publish) return;
   const { name, namespaces, role } = await hub.whoAmI();
   const owner = spec.publish.repo.split('/')[0] ?? '';
-  if (!namespaces.includes(owner)) reasons.push(`the Hub token of "${name}" may not write to the namespace "${owner}"`);
+  if (!namespaces.includes(owner))
+    refusals.push(`the Hub token of "${name}" may not write to the namespace "${owner}"`);
   if (role === 'read')
-    reasons.push(`the Hub token of "${name}" is read-only; publishing needs write access to ${spec.publish.repo}`);
+    refusals.push(`the Hub token of "${name}" is read-only; publishing needs write access to ${spec.publish.repo}`);
 }
 
-async function readLadder(
+async function readLadders(
   { pods }: PlanDependencies,
   spec: PipelineSpec,
-  needs: Plan['needs'],
-  reasons: string[],
-  warnings: string[],
-): Promise<LadderRung[]> {
-  const { gpus, cloud, dataCenters, maxUsdPerHour } = spec.compute;
-  const offers = await pods.listOffers({ clouds: cloud, dataCenterIds: null, gpuCount: 1 });
-  const { rungs, refused } = buildLadder(
-    offers,
-    {
-      gpus,
-      clouds: cloud,
-      dataCenters: dataCenters === 'any' ? null : dataCenters,
-      maxPricePerHour: maxUsdPerHour === null ? null : fromUsd(maxUsdPerHour),
-    },
-    needs,
-  );
-  if (rungs.length === 0) reasons.push(`no GPU of compute.gpus can be used: ${refused.join(', ')}`);
-  else warnings.push(...refused);
-  if (rungs.length > 0 && rungs.every((rung) => rung.stock === 'None')) {
-    warnings.push(`none of the GPUs is in stock now; the run will wait up to ${spec.compute.capacityWait}`);
+  base: Plan['base'],
+  { refusals, warnings }: Findings,
+): Promise<PodPlans> {
+  const { cloud, dataCenters, gpuCount, quantize, capacityWait } = spec.compute;
+  const dataCenterIds = dataCenters === 'any' ? null : dataCenters;
+  const offers = new Map<number, Offer[]>();
+  for (const count of new Set([gpuCount, quantize?.gpuCount ?? gpuCount])) {
+    offers.set(count, await pods.listOffers({ clouds: cloud, dataCenterIds, gpuCount: count }));
   }
-  return rungs;
-}
-
-function planServing(
-  { endpoints, settings }: PlanDependencies,
-  spec: PipelineSpec,
-  contextLength: number,
-  reasons: string[],
-): ServingPlan | null {
-  const { serve } = spec;
-  if (!serve) return null;
-  const gpuPools = serve.gpus.join(',');
-  const price = endpoints.serverlessPricePerHour(gpuPools);
-  if (price === null)
-    reasons.push(`serve.gpus: "${serve.gpus[0] ?? ''}" is not a serverless GPU pool with a known price`);
-  if (typeof serve.maxModelLen === 'number' && serve.maxModelLen > contextLength) {
-    reasons.push(`serve.maxModelLen: ${serve.maxModelLen} exceeds the model's ${contextLength}`);
+  const plans = planPods(spec, base, (count) => offers.get(count) ?? []);
+  refusals.push(...plans.refusals);
+  warnings.push(...plans.warnings);
+  for (const { ladder } of plans.pods) {
+    if (ladder.every(({ stock }) => stock === 'None')) {
+      warnings.push(`none of the GPUs is in stock now; the run will wait up to ${capacityWait}`);
+    }
   }
-  return {
-    image: serve.image ?? settings.servingImage,
-    gpuPools,
-    gpuCount: serve.gpuCount,
-    pricePerWorkerHour: price ?? ZERO_USD,
-    maxModelLen: serve.maxModelLen === 'auto' ? Math.min(contextLength, 32_768) : serve.maxModelLen,
-    servedModelName: spec.name,
-  };
-}
-
-/** The cap must leave room to work beside its own reserve, and the account must be able to pay for an hour. */
-async function checkMoney({ pods }: PlanDependencies, plan: Plan, reasons: string[]): Promise<void> {
-  const { ladder, spec, settings } = plan;
-  if (ladder.length === 0) return;
-  const dearest = Math.max(...ladder.map((rung) => rung.pricePerHour)) as MicroUsd;
-  const rate = addUsd(dearest, runningDiskRate(plan.needs.containerDiskGb, plan.needs.volumeGb));
-  const reserve = reserveFor(rate, settings, servingBound(plan));
-  const cap = fromUsd(spec.budget.capUsd);
-  if (cap <= reserve) {
-    reasons.push(
-      `budget.capUsd: ${formatUsd(cap)} leaves nothing to work with, ${formatUsd(reserve)} are held back for stopping and warm-up`,
+  const { communityPublicIp, minHostMemory, api } = pods.capabilities;
+  if (cloud.includes('COMMUNITY') && !communityPublicIp) {
+    refusals.push(
+      `compute.cloud: COMMUNITY pods may have no public address, and RUNPOD_API=${api} cannot ask for one; use SECURE`,
     );
   }
-  const { balance, spendLimitPerHour, spendPerHour } = await pods.account();
-  if (balance === null || spendPerHour === null) plan.warnings.push('the balance could not be read');
-  else if (balance < dearest)
-    reasons.push(`the RunPod balance of ${formatUsd(balance)} does not cover one hour at ${formatUsd(dearest)}`);
-  else if (balance < cap)
-    plan.warnings.push(`the RunPod balance of ${formatUsd(balance)} is below the cap of ${formatUsd(cap)}`);
-  if (spendLimitPerHour !== null && spendPerHour !== null && addUsd(spendPerHour, dearest) > spendLimitPerHour) {
-    reasons.push(`the account's hourly limit of ${formatUsd(spendLimitPerHour)} would be exceeded`);
+  if (!minHostMemory)
+    warnings.push(`host memory is checked once the pod has booted: RUNPOD_API=${api} cannot ask for it`);
+  return plans;
+}
+
+/** Times of earlier runs on this base; a plan without them is an estimate by formula. */
+async function recordedOf(
+  { registry }: PlanDependencies,
+  spec: PipelineSpec,
+  { warnings }: Findings,
+): Promise<RecordedStage[]> {
+  try {
+    const rows = await registry.recordedStages(spec.base.repo, RUNS_TO_LEARN_FROM);
+    const gpus = [...spec.compute.gpus, ...(spec.compute.quantize?.gpus ?? [])];
+    return rows.flatMap((row) => {
+      const parsed = parseSpec(row.spec);
+      // Another GPU has other times.
+      if (!parsed.ok || row.gpuTypeId === null || !gpus.includes(row.gpuTypeId)) return [];
+      return [{ stage: row.stage, durationMs: row.durationMs, spec: parsed.spec }];
+    });
+  } catch (error) {
+    if (!(error instanceof RegistryError)) throw error;
+    warnings.push('earlier runs could not be read: the estimate is by formula');
+    return [];
   }
 }
+
+const RUNS_TO_LEARN_FROM = 10;

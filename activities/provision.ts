@@ -7,14 +7,16 @@ import { RunPodError } from '../services/runpod/errors.ts';
 import type { GpuOffer, Pod, PodRequest } from '../services/runpod/port.ts';
 import { SshError } from '../services/ssh/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { readRoom, whyNoRoom } from './lib/admission.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
+import { requireHostMemory } from './lib/host-memory.ts';
 import { startPod, stopPod } from './lib/parked-pod.ts';
 import { GONE, rateOf, unlessRefused } from './lib/pod-facts.ts';
 import { releasePods } from './lib/release-pods.ts';
 import { poll } from './lib/poll.ts';
 import { stubbornly } from './lib/stubbornly.ts';
-import { expectUntil, moveDeadline, writeDeadline } from './lib/pod-deadline.ts';
+import { deadlineIs, expectUntil, moveDeadline, writeDeadline } from './lib/pod-deadline.ts';
 import { shipCode, supervise } from './lib/supervisor.ts';
 import { fail } from './lib/to-failure.ts';
 
@@ -45,36 +47,43 @@ export const createProvisionActivities = (deps: Dependencies): ProvisionActiviti
   releasePods: ({ podNames, knownIds }) => stubbornly(() => releasePods(deps, podNames, knownIds)),
 });
 
-/** Walks the ladder until something can be had or the wait limit is over. A create with a clear "no" goes to the next rung. */
+/**
+ * Walks the ladder until something can be had and paid for, or the wait limit is over. A create with a clear "no" goes to
+ * the next rung; what was tried is in the heartbeat.
+ */
 async function createPod(deps: Dependencies, input: PodRequestInput): ReturnType<ProvisionActivities['createPod']> {
   const end = Date.now() + input.capacityWaitMs;
   for (;;) {
     const tried: string[] = [];
+    const room = await heartbeating(() => readRoom(deps, input));
     const offers = await readOffers(deps, input);
     for (const rung of input.plan.ladder) {
       // Nothing has been sent yet: after a cancel nothing will be.
       cancellationSignal().throwIfAborted();
-      const offer = offers.find((row) => row.gpuTypeId === rung.gpuTypeId && row.cloud === rung.cloud);
-      const reason = whyNotNow(offer, input);
+      const reason = whyNotNow(offers, rung, input) ?? whyNoRoom(room, rung.pricePerHour);
       const outcome = reason ?? (await createOn(deps, input, rung));
       if (typeof outcome !== 'string') return { kind: 'created', lease: { ...toLease(outcome), tried } };
-      tried.push(`${rung.gpuTypeId} (${rung.cloud}): ${outcome}`);
+      tried.push(`${inWords(rung)}: ${outcome}`);
     }
     if (Date.now() >= end) return { kind: 'noCapacity', tried };
     await heartbeating(() => sleep(Math.min(CAPACITY_POLL_MS, Math.max(0, end - Date.now()))), { waitingFor: tried });
   }
 }
 
+const inWords = ({ gpuTypeId, gpuCount, cloud, dataCenterId }: LadderRung): string =>
+  `${gpuCount > 1 ? `${gpuCount} × ` : ''}${gpuTypeId} (${dataCenterId === null ? cloud : `${cloud}, ${dataCenterId}`})`;
+
 /** A catalogue that cannot be read now is read again at the next round; nothing has been sent yet. */
 async function readOffers({ pods }: Dependencies, { plan }: PodRequestInput): Promise<GpuOffer[]> {
+  const distinct = <T>(read: (rung: LadderRung) => T): T[] => [...new Set(plan.ladder.map(read))];
+  const dataCenterIds = distinct((rung) => rung.dataCenterId).filter((id) => id !== null);
+  const query = {
+    clouds: distinct((rung) => rung.cloud),
+    dataCenterIds: dataCenterIds.length > 0 ? dataCenterIds : null,
+    gpuCount: plan.ladder[0]?.gpuCount ?? 1,
+  };
   try {
-    return await heartbeating(() =>
-      pods.listOffers({
-        clouds: [...new Set(plan.ladder.map((rung) => rung.cloud))],
-        dataCenterIds: null,
-        gpuCount: 1,
-      }),
-    );
+    return await heartbeating(() => pods.listOffers(query));
   } catch (error) {
     if (!(error instanceof RunPodError) || error.kind === 'refused') throw error;
     log.warn('the GPU catalogue could not be read', { error: error.message });
@@ -82,10 +91,17 @@ async function readOffers({ pods }: Dependencies, { plan }: PodRequestInput): Pr
   }
 }
 
-function whyNotNow(offer: GpuOffer | undefined, { maxPricePerHour }: PodRequestInput): string | undefined {
+function whyNotNow(
+  offers: readonly GpuOffer[],
+  { gpuTypeId, cloud, dataCenterId, gpuCount }: LadderRung,
+  { maxPricePerHour }: PodRequestInput,
+): string | undefined {
+  const offer = offers.find(
+    (row) => row.gpuTypeId === gpuTypeId && row.cloud === cloud && row.dataCenterId === dataCenterId,
+  );
   if (!offer) return 'not in the catalogue now';
   if (offer.stock === 'None') return 'no stock';
-  if (maxPricePerHour !== null && offer.pricePerHour > maxPricePerHour) return 'above the price cap now';
+  if (maxPricePerHour !== null && offer.pricePerHour * gpuCount > maxPricePerHour) return 'above the price cap now';
   return undefined;
 }
 
@@ -104,14 +120,14 @@ function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung
     name: podName,
     image: podImage,
     gpuTypeId: rung.gpuTypeId,
-    gpuCount: 1,
+    gpuCount: rung.gpuCount,
     cloud: rung.cloud,
     dataCenterId: rung.dataCenterId,
     containerDiskGb: needs.containerDiskGb,
     volumeGb: needs.volumeGb,
     volumeMountPath: POD_WORKSPACE,
     minMemoryGb: needs.hostMemoryGb,
-    minCudaVersion: null,
+    minCudaVersion: needs.minCudaVersion,
     ports: '22/tcp',
     env: podEnv({
       publicKey: ssh.publicKeyFor(podName),
@@ -142,11 +158,11 @@ async function adopt({ pods }: Dependencies, podName: string, specHash: string):
 type WaitInput = Parameters<ProvisionActivities['waitForPod']>[0];
 
 async function waitForPod(deps: Dependencies, input: WaitInput): Promise<ReadyPod> {
-  const { run, lease, bootDeadlineMs, hardDeadlineMs } = input;
+  const { lease, bootDeadlineMs, hardDeadlineMs } = input;
   await heartbeating(async () => {
     await deps.registry.confirmHolding(lease.podName, lease.podId);
     // Its price is known only now; before, the dearest of the ladder had to be assumed.
-    await expectUntil(deps, { run, kind: 'pod', name: lease.podName, hardDeadlineMs });
+    await deadlineIs(deps, lease.podName, hardDeadlineMs);
   });
   let seen = 'no container yet';
   const ready = await poll(
@@ -155,6 +171,10 @@ async function waitForPod(deps: Dependencies, input: WaitInput): Promise<ReadyPo
       if (pod === undefined) return undefined;
       if (pod === null || GONE.includes(pod.desiredStatus) || pod.desiredStatus === 'EXITED') {
         throw fail('PodGone', `pod ${lease.podId} ended while it was booting`);
+      }
+      if (pod.gpuCount === 0) {
+        // RunPod may start a stopped pod on a host whose GPUs are taken, for its files' sake.
+        throw fail('PodGone', `pod ${lease.podId} came back without a GPU; its GPU has been rented to somebody else`);
       }
       if (!pod.ssh) return undefined;
       const address = pod.ssh;
@@ -194,7 +214,9 @@ async function provesItself(
       );
     }
     await deps.registry.pinHostKey(podName, hostKey);
-    await writeDeadline(deps, { ...target, pinnedHostKey: hostKey.blob }, input.hardDeadlineMs);
+    const pinned = { ...target, pinnedHostKey: hostKey.blob };
+    await writeDeadline(deps, pinned, input.hardDeadlineMs);
+    if (!deps.pods.capabilities.minHostMemory) await requireHostMemory(deps, pinned, input.hostMemoryGb);
     return undefined;
   } catch (error) {
     // Ports are published before sshd listens, and sshd before the keys are in place.

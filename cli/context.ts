@@ -12,7 +12,7 @@ import { createOutput, type Output, type Streams } from './output.ts';
 /** What commands need of the composition root; built only when a command asks for it. */
 export interface Services {
   /** Reads Hub and provider and says what a run would do. Changes nothing. */
-  plan: (spec: PipelineSpec) => Promise<Plan>;
+  plan: (spec: PipelineSpec) => Promise<{ plan: Plan; refusals: string[] }>;
   registry: RegistryPort;
   /** One sweep of the account; without a client the runs count as unknown. */
   sweep: (options: { client: Client | null; dryRun: boolean }) => Promise<SweepReport>;

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { askBoundServer, NO_WITNESS } from '../activities/lib/bound-server.ts';
 import { sweepAccount } from '../activities/lib/sweep-account.ts';
-import { makePlan } from '../activities/plan.ts';
+import { draftPlan } from '../activities/plan.ts';
 import { readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
 import { createContext, type CommandContext, type Services } from './context.ts';
@@ -21,7 +21,7 @@ process.on('SIGTERM', () => {
 function createServices(env: Record<string, string | undefined>): Services {
   const deps = createDependencies(readConfig(env));
   return {
-    plan: (spec) => makePlan(deps, spec, Date.now()),
+    plan: (spec) => draftPlan(deps, spec, Date.now()),
     registry: deps.registry,
     sweep: async ({ client, dryRun }) => {
       const witness = client ? await askBoundServer(client, deps) : NO_WITNESS;

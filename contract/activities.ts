@@ -2,7 +2,7 @@ import type { EndpointSettings } from './endpoint-settings.ts';
 import type { RefreshActivities } from './refresh.ts';
 import type { JobFailure } from './job-protocol.ts';
 import type { Json } from './json.ts';
-import type { PodJobStage } from './stage-names.ts';
+import type { PodJobStage, Stage } from './stage-names.ts';
 import type {
   AblateOutput,
   CheckpointRef,
@@ -12,6 +12,7 @@ import type {
   MergeOutput,
   Plan,
   PodLease,
+  PodPlan,
   PrepareOutput,
   QuantizeOutput,
   ReadyPod,
@@ -40,25 +41,46 @@ export interface RunRef {
 
 export interface PlanActivities {
   /** Parses the spec, reads Hub and provider, refuses (`InvalidSpec`, `PlanRefused`) or says what will be rented. Reads only. */
-  planRun(input: { spec: unknown; workflowId: string; runId: string; startedAtMs: number }): Promise<Plan>;
+  planRun(input: {
+    spec: unknown;
+    workflowId: string;
+    runId: string;
+    startedAtMs: number;
+    /** Stages this run does not do: they cost nothing, and without `provision` nothing is rented. */
+    notDone?: Stage[];
+  }): Promise<Plan>;
 }
 
 export interface PodRequestInput {
   run: RunRef;
   podName: string;
-  plan: Pick<Plan, 'ladder' | 'needs' | 'podImage' | 'settings'>;
+  plan: Pick<PodPlan, 'ladder' | 'needs'> & Pick<Plan, 'podImage' | 'settings'>;
   maxPricePerHour: MicroUsd | null;
+  /** What the run may still spend; other runs' promises and this one must fit into the balance together. */
+  remaining: MicroUsd;
   capacityWaitMs: number;
   /** How long the pod may live before it ends itself, until `waitForPod` gives it its exact deadline. A duration. */
   lifetimeMs: number;
 }
 
 export interface ProvisionActivities {
-  /** Writes the name and hard deadline of something about to be rented, so that a sweep knows it. Idempotent by name. */
-  expectHolding(input: { run: RunRef; kind: 'pod' | 'endpoint'; name: string; hardDeadlineMs: number }): Promise<void>;
   /**
-   * Waits for stock, then sends exactly one create. Never retried. A clear answer is a lease or `noCapacity`; everything
-   * else is `CreateUncertain`.
+   * Writes name, hard deadline and price of something about to be rented, so that a sweep knows it and other runs do not
+   * spend the same money. Idempotent by name.
+   */
+  expectHolding(input: {
+    run: RunRef;
+    kind: 'pod' | 'endpoint';
+    name: string;
+    hardDeadlineMs: number;
+    /** The most it may cost per hour. */
+    ratePerHour: MicroUsd;
+    /** What the run may still spend. */
+    remaining: MicroUsd;
+  }): Promise<void>;
+  /**
+   * Waits for stock and for room in the account (balance, hourly limit, other runs' promises), then sends exactly one
+   * create. Never retried. A clear answer is a lease or `noCapacity`; everything else is `CreateUncertain`.
    */
   createPod(
     input: PodRequestInput,
@@ -74,6 +96,8 @@ export interface ProvisionActivities {
     lease: PodLease;
     bootDeadlineMs: number;
     hardDeadlineMs: number;
+    /** Checked here where the provider's API cannot be asked for it. */
+    hostMemoryGb: number;
   }): Promise<ReadyPod>;
   /**
    * Moves the hard deadline of what the run holds: in Postgres by name, and in the pod where there is one. Idempotent; a

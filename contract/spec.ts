@@ -61,8 +61,16 @@ const publish = z.strictObject({
   license: z.literal('inherit').default('inherit'),
 });
 
+const gpuCount = z.number().int().min(1).max(8).default(1);
+
 const compute = z.strictObject({
   gpus: z.array(z.string().min(1)).min(1).default(['NVIDIA H100 80GB HBM3']),
+  gpuCount,
+  /** GPUs of a pod of its own for merge, quantize, verify and publish; null = the same pod where one can do all. */
+  quantize: z
+    .strictObject({ gpus: z.array(z.string().min(1)).min(1), gpuCount })
+    .nullable()
+    .default(null),
   cloud: z
     .array(z.enum(['SECURE', 'COMMUNITY']))
     .min(1)
@@ -160,6 +168,13 @@ export const pipelineSpecSchema = z
     }
     if (spec.serve && spec.serve.workers.min > spec.serve.workers.max) {
       context.addIssue({ code: 'custom', path: ['serve', 'workers', 'min'], message: 'must not exceed workers.max' });
+    }
+    if (spec.compute.quantize && (!spec.ablate || spec.quantize.method === 'none')) {
+      context.addIssue({
+        code: 'custom',
+        path: ['compute', 'quantize'],
+        message: 'is for runs that ablate and quantize; otherwise there is one pod: use compute.gpus',
+      });
     }
     if (spec.ablate && spec.ablate.minTrialSeconds > 0 && spec.toolchain !== 'rehearsal') {
       context.addIssue({

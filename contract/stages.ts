@@ -1,5 +1,5 @@
 import type { PipelineSpec } from './spec.ts';
-import type { Stage } from './stage-names.ts';
+import type { PodJobStage, Stage } from './stage-names.ts';
 import type { MicroUsd } from './units.ts';
 
 /**
@@ -24,20 +24,48 @@ export interface RunSettings {
   stallAfterMs: number;
 }
 
+/** What config.json says of a model's shape: the figures that its memory follows from. */
+export interface ModelShape {
+  layers: number;
+  hiddenSize: number;
+  kvHeads: number;
+  headDim: number;
+  vocabSize: number;
+  tiedEmbeddings: boolean;
+  /** As stored: 2 for bf16 and fp16, 4 for fp32. */
+  bytesPerParameter: number;
+}
+
+/** What one pod must have, all its GPUs together. */
 export interface Needs {
   vramGb: number;
   hostMemoryGb: number;
   containerDiskGb: number;
   volumeGb: number;
+  /** Oldest CUDA version the host's driver must support; null = any. */
+  minCudaVersion: string | null;
 }
 
 /** One thing the run may rent, in order of preference, as priced when planned. */
 export interface LadderRung {
   gpuTypeId: string;
+  gpuCount: number;
   cloud: 'SECURE' | 'COMMUNITY';
   dataCenterId: string | null;
+  /** All GPUs together. */
   pricePerHour: MicroUsd;
   stock: 'High' | 'Medium' | 'Low' | 'None';
+  /** GPU memory, all GPUs together. */
+  memoryGb: number;
+  /** The most prompts an ablation may work on at once with that memory; absent where nothing is ablated. */
+  maxBatchSize?: number;
+}
+
+/** One pod of a run and what it is rented for. */
+export interface PodPlan {
+  stages: PodJobStage[];
+  needs: Needs;
+  ladder: LadderRung[];
 }
 
 export interface StageEstimate {
@@ -46,6 +74,8 @@ export interface StageEstimate {
   highMs: number;
   lowUsd: MicroUsd;
   highUsd: MicroUsd;
+  /** How many recorded runs of the same shape it was learned from; 0 = by formula. */
+  recordedRuns: number;
 }
 
 export interface ServingPlan {
@@ -55,6 +85,8 @@ export interface ServingPlan {
   pricePerWorkerHour: MicroUsd;
   maxModelLen: number;
   servedModelName: string;
+  /** GPU memory that one worker needs for weights and a full context. */
+  vramGb: number;
 }
 
 export interface Plan {
@@ -70,10 +102,11 @@ export interface Plan {
     architecture: string;
     totalBytes: number;
     contextLength: number;
+    shape: ModelShape | null;
   };
-  needs: Needs;
   podImage: string;
-  ladder: LadderRung[];
+  /** Rented one after the other; each but the last hands on what outlives it. */
+  pods: PodPlan[];
   serving: ServingPlan | null;
   estimate: StageEstimate[];
   settings: RunSettings;

@@ -2,19 +2,24 @@ import type { LadderRung, Needs } from '../contract/stages.ts';
 import type { MicroUsd } from '../contract/units.ts';
 import { formatUsd } from './money.ts';
 
-/** A row of the provider's catalogue as the ladder needs it. */
+type Cloud = LadderRung['cloud'];
+
+/** A row of the provider's catalogue as the ladder needs it; figures are of one GPU. */
 export interface Offer {
   gpuTypeId: string;
   memoryGb: number;
-  cloud: 'SECURE' | 'COMMUNITY';
+  cloud: Cloud;
+  dataCenterId: string | null;
   pricePerHour: MicroUsd;
   stock: LadderRung['stock'];
   hostMemoryGb: number | null;
+  maxGpuCount: number | null;
 }
 
 export interface LadderWish {
   gpus: readonly string[];
-  clouds: readonly ('SECURE' | 'COMMUNITY')[];
+  gpuCount: number;
+  clouds: readonly Cloud[];
   dataCenters: readonly string[] | null;
   maxPricePerHour: MicroUsd | null;
 }
@@ -36,27 +41,76 @@ export function buildLadder(offers: readonly Offer[], wish: LadderWish, needs: N
       continue;
     }
     for (const cloud of wish.clouds) {
-      const offer = known.find((candidate) => candidate.cloud === cloud);
-      const reason = offer ? whyNot(offer, wish, needs) : 'not offered';
-      if (!offer || reason) {
-        refused.push(`${gpuTypeId} (${cloud}): ${reason ?? 'not offered'}`);
+      const onCloud = known.filter((offer) => offer.cloud === cloud);
+      const [first] = onCloud;
+      const reason = first ? whyNot(first, wish, needs) : 'not offered';
+      if (reason !== undefined) {
+        refused.push(`${gpuTypeId} (${cloud}): ${reason}`);
         continue;
       }
       for (const dataCenterId of wish.dataCenters ?? [null]) {
-        rungs.push({ gpuTypeId, cloud, dataCenterId, pricePerHour: offer.pricePerHour, stock: offer.stock });
+        const offer = onCloud.find((candidate) => candidate.dataCenterId === dataCenterId);
+        if (offer) rungs.push(toRung(offer, wish.gpuCount));
+        else refused.push(`${gpuTypeId} (${cloud}, ${dataCenterId ?? 'any'}): not offered`);
       }
     }
   }
   return { rungs, refused };
 }
 
-function whyNot(offer: Offer, wish: LadderWish, needs: Needs): string | undefined {
-  if (offer.memoryGb < needs.vramGb) return `has ${offer.memoryGb} GB of GPU memory, ${needs.vramGb} GB are needed`;
-  if (offer.hostMemoryGb !== null && offer.hostMemoryGb < needs.hostMemoryGb) {
-    return `comes with about ${offer.hostMemoryGb} GB of host memory, ${needs.hostMemoryGb} GB are needed to quantize`;
+const toRung = (offer: Offer, gpuCount: number): LadderRung => ({
+  gpuTypeId: offer.gpuTypeId,
+  gpuCount,
+  cloud: offer.cloud,
+  dataCenterId: offer.dataCenterId,
+  pricePerHour: timesUsd(offer.pricePerHour, gpuCount),
+  stock: offer.stock,
+  memoryGb: offer.memoryGb * gpuCount,
+});
+
+const timesUsd = (price: MicroUsd, count: number): MicroUsd => (price * count) as MicroUsd;
+
+/** Why an offer cannot do the work or may not be taken; undefined when it can and may. */
+function whyNot(
+  offer: Offer,
+  wish: Pick<LadderWish, 'gpuCount' | 'maxPricePerHour'>,
+  needs: Needs,
+): string | undefined {
+  const { gpuCount } = wish;
+  const memoryGb = offer.memoryGb * gpuCount;
+  const hostMemoryGb = offer.hostMemoryGb === null ? null : offer.hostMemoryGb * gpuCount;
+  const price = timesUsd(offer.pricePerHour, gpuCount);
+  if (offer.maxGpuCount !== null && gpuCount > offer.maxGpuCount)
+    return `has at most ${offer.maxGpuCount} GPUs per pod`;
+  if (memoryGb < needs.vramGb) return `has ${memoryGb} GB of GPU memory, ${needs.vramGb} GB are needed`;
+  if (hostMemoryGb !== null && hostMemoryGb < needs.hostMemoryGb) {
+    return `comes with about ${hostMemoryGb} GB of host memory, ${needs.hostMemoryGb} GB are needed to quantize`;
   }
-  if (wish.maxPricePerHour !== null && offer.pricePerHour > wish.maxPricePerHour) {
-    return `costs ${formatUsd(offer.pricePerHour)}/h, above compute.maxUsdPerHour`;
+  if (wish.maxPricePerHour !== null && price > wish.maxPricePerHour) {
+    return `costs ${formatUsd(price)}/h, above compute.maxUsdPerHour`;
   }
   return undefined;
 }
+
+/** What of the whole catalogue could do the work, the cheapest first, in words for a refusal. */
+export function alternatives(
+  offers: readonly Offer[],
+  wish: Pick<LadderWish, 'gpuCount' | 'maxPricePerHour'>,
+  needs: Needs,
+): string[] {
+  const fitting = offers
+    .filter((offer) => whyNot(offer, wish, needs) === undefined)
+    .sort((a, b) => a.pricePerHour - b.pricePerHour);
+  const seen = new Set<string>();
+  return fitting.flatMap((offer) => {
+    const key = `${offer.gpuTypeId}/${offer.cloud}`;
+    if (seen.has(key) || seen.size >= MOST_ALTERNATIVES) return [];
+    seen.add(key);
+    const count = wish.gpuCount > 1 ? `${wish.gpuCount} × ` : '';
+    const host = offer.hostMemoryGb === null ? '' : `, ${offer.hostMemoryGb * wish.gpuCount} GB host`;
+    const price = formatUsd(timesUsd(offer.pricePerHour, wish.gpuCount));
+    return [`${count}${offer.gpuTypeId} (${offer.cloud}, ${offer.memoryGb * wish.gpuCount} GB${host}, ${price}/h)`];
+  });
+}
+
+const MOST_ALTERNATIVES = 4;

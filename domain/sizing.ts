@@ -1,21 +1,52 @@
 import type { Needs } from '../contract/stages.ts';
+import {
+  ablationVramGb,
+  bf16Gb,
+  fourBitGb,
+  quantizeHostGb,
+  quantizeVramGb,
+  type AblationPrecision,
+  type BaseModel,
+} from './model-memory.ts';
+
+/** What is done on one pod. */
+export interface PodWork {
+  /** null = nothing is ablated on it. */
+  ablate: AblationPrecision | null;
+  /** Whether an adapter is merged on it, which makes a second copy of the weights. */
+  merge: boolean;
+  quantize: boolean;
+  toolchain: 'gpu' | 'rehearsal';
+}
+
+/** Both environments together take 13 GB (measured); the same again while their wheels are unpacked. */
+const GPU_CONTAINER_GB = 30;
+const REHEARSAL_CONTAINER_GB = 20;
+/** Loading streams from disk; Python, CUDA and pinned buffers take some. */
+const GPU_HOST_GB = 16;
+const REHEARSAL_HOST_GB = 2;
+/** torch 2.9 and 2.10 of PyPI are built for it; an older driver would leave the GPU unseen. */
+const GPU_CUDA_VERSION = '12.8';
 
 /**
- * What a model needs, from the bytes of its base weights (16 bit). Formulae: base snapshot + merged copy + quantized
- * (0.37 of base at most) plus 10 %, on the volume; environments (13 GB) and image on the container disk. Host memory:
- * quantizing holds the 16-bit model once. VRAM: ablation holds the weights plus activations (2 GB, and 12 % of weights).
+ * What a pod must have for its work. Volume: base, merged and quantized copy lie on it together; 10 % for files beside
+ * the weights, 15 % so that a full disk is not met half-way (model-jobs §6).
  */
-const GB = 1e9;
-const ENVIRONMENTS_GB = 13;
-const roundUpTo = (step: number, value: number): number => Math.ceil(value / step) * step;
-
-export function needsOf(base: { totalBytes: number }, work: { ablate: boolean; quantize: boolean }): Needs {
-  const weightsGb = base.totalBytes / GB;
-  const copies = 1 + (work.ablate ? 1 : 0) + (work.quantize ? 0.37 : 0);
+export function needsOf(base: BaseModel, work: PodWork): Needs {
+  const gpu = work.toolchain === 'gpu';
+  const weightsGb = bf16Gb(base);
+  const copiesGb = weightsGb + (work.merge ? weightsGb : 0) + (work.quantize ? fourBitGb(base) : 0);
+  const vramGb = Math.max(
+    work.ablate === null ? Math.min(weightsGb, 10) : ablationVramGb(base, work.ablate),
+    work.quantize ? quantizeVramGb(base) : 0,
+  );
   return {
-    vramGb: Math.ceil(work.ablate ? weightsGb * 1.12 + 2 : Math.min(weightsGb, 10)),
-    hostMemoryGb: Math.ceil(work.quantize ? weightsGb * 1.06 + 2 : 8),
-    containerDiskGb: roundUpTo(10, ENVIRONMENTS_GB + 7),
-    volumeGb: roundUpTo(10, weightsGb * copies * 1.1 * 1.15 + 2),
+    vramGb: Math.ceil(vramGb),
+    hostMemoryGb: Math.ceil(Math.max(gpu ? GPU_HOST_GB : REHEARSAL_HOST_GB, work.quantize ? quantizeHostGb(base) : 0)),
+    containerDiskGb: gpu ? GPU_CONTAINER_GB : REHEARSAL_CONTAINER_GB,
+    volumeGb: upToTen(copiesGb * 1.1 * 1.15 + 2),
+    minCudaVersion: gpu ? GPU_CUDA_VERSION : null,
   };
 }
+
+const upToTen = (gb: number): number => Math.ceil(gb / 10) * 10;

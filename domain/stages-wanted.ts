@@ -1,5 +1,6 @@
 import type { PipelineSpec } from '../contract/spec.ts';
-import { STAGES, type Stage } from '../contract/stage-names.ts';
+import { POD_JOB_STAGES, STAGES, type Stage } from '../contract/stage-names.ts';
+import type { DurableStage } from '../contract/stages.ts';
 
 const SERVING: readonly Stage[] = ['deploy', 'warmup', 'smoke', 'register'];
 /** Deploy, warm-up and smoke test are one deployment: an endpoint between them is neither live nor gone. */
@@ -25,4 +26,12 @@ export function untilFault(spec: PipelineSpec, until: unknown): string | null {
     return `until: ${stage} is inside a deployment, which is whole or undone; use smoke`;
   }
   return whyNotWanted(spec, undefined, stage) === null ? null : `until: the spec does not ask for ${stage}`;
+}
+
+/** Stages that a run which takes over those outputs and ends there does not do; a published release needs no pod. */
+export function stagesNotDone(given: Partial<Record<DurableStage, unknown>>, until: Stage | undefined): Stage[] {
+  const taken: Stage[] =
+    given.publish && given.verify ? ['provision', ...POD_JOB_STAGES] : given.ablate ? ['ablate'] : [];
+  const last = until === undefined ? STAGES.length : STAGES.indexOf(until);
+  return STAGES.filter((stage, at) => taken.includes(stage) || at > last);
 }

@@ -4,6 +4,7 @@ import { rentedName, stableEndpointName } from '../contract/names.ts';
 import type { DeployOutput, Plan, SmokeOutput, VerifyOutput, WarmupOutput } from '../contract/stages.ts';
 import { toMs } from '../domain/duration.ts';
 import { ZERO_USD } from '../domain/money.ts';
+import { servingRate } from '../domain/serving-bound.ts';
 import { releaseModelName } from '../domain/worker-env.ts';
 import {
   createEndpoint,
@@ -193,7 +194,15 @@ class Deployment {
   private async create(role: EndpointRequest['role'], endpointName: string): Promise<EndpointRecord> {
     const { run, plan, lifetimeMs } = this.input;
     const hardDeadlineMs = Date.now() + lifetimeMs;
-    await expectHolding({ run, kind: 'endpoint', name: endpointName, hardDeadlineMs });
+    // What the run may still spend is in its books by now.
+    await expectHolding({
+      run,
+      kind: 'endpoint',
+      name: endpointName,
+      hardDeadlineMs,
+      ratePerHour: servingRate(plan),
+      remaining: ZERO_USD,
+    });
     const request = this.request(role, endpointName);
     const { quietPeriodMs } = plan.settings;
     const record = await this.creates.make(() =>

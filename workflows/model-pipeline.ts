@@ -4,7 +4,7 @@ import type { PipelineInput, PipelineResult, Plan } from '../contract/stages.ts'
 import { reserveFor } from '../domain/budget.ts';
 import { fromUsd } from '../domain/money.ts';
 import { servingRate } from '../domain/serving-bound.ts';
-import { untilFault } from '../domain/stages-wanted.ts';
+import { stagesNotDone, untilFault } from '../domain/stages-wanted.ts';
 import { planRun, registerModel, releaseEndpoints } from './activity-proxies.ts';
 import { deploymentNames, type DeployReleaseResult } from './deploy-release.ts';
 import { buildRelease } from './lib/build-release.ts';
@@ -97,9 +97,10 @@ function openRun({ spec, outputs, until }: PipelineInput): Run {
   });
 }
 
-function planThis({ spec }: PipelineInput): Promise<Plan> {
+function planThis({ spec, outputs, until }: PipelineInput): Promise<Plan> {
   const { workflowId, runId, runStartTime } = workflowInfo();
-  return planRun({ spec, workflowId, runId, startedAtMs: runStartTime.getTime() });
+  const notDone = stagesNotDone(outputs ?? {}, until);
+  return planRun({ spec, workflowId, runId, startedAtMs: runStartTime.getTime(), notDone });
 }
 
 /** The child owns the model's endpoints. A deployment of the same model that is under way is waited for. */

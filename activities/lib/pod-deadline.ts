@@ -13,12 +13,20 @@ const TIMEOUT_MS = 20_000;
 /** Notes what is rented and until when. Idempotent by name; a repeat moves the deadline. */
 export async function expectUntil(
   { registry }: Pick<Dependencies, 'registry'>,
-  { run, kind, name, hardDeadlineMs }: Input<'expectHolding'>,
+  { run, kind, name, hardDeadlineMs, ratePerHour, remaining }: Input<'expectHolding'>,
 ): Promise<void> {
   const { runId, workflowId, specHash } = run;
   const hardDeadline = bounded(hardDeadlineMs);
-  await registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline });
+  const money = { ratePerHourMicroUsd: ratePerHour, promisedMicroUsd: remaining };
+  await registry.expectHolding({ name, kind, runId, workflowId, specHash, hardDeadline, ...money });
 }
+
+/** The same for what was noted before: its exact deadline. */
+export const deadlineIs = (
+  { registry }: Pick<Dependencies, 'registry'>,
+  name: string,
+  hardDeadlineMs: number,
+): Promise<boolean> => registry.moveHoldingDeadline(name, bounded(hardDeadlineMs));
 
 /** Infinity: nothing burns yet that could exhaust the cap; a week bounds what a lost run may hold. */
 const bounded = (hardDeadlineMs: number): string =>
@@ -49,7 +57,7 @@ export async function moveDeadline(
 ): Promise<void> {
   const open = new Set<string>();
   for (const name of new Set(pod === null ? names : [...names, pod.podName])) {
-    if (await deps.registry.moveHoldingDeadline(name, bounded(hardDeadlineMs))) open.add(name);
+    if (await deadlineIs(deps, name, hardDeadlineMs)) open.add(name);
   }
   if (pod === null || !open.has(pod.podName)) return;
   const { podName, address } = pod;

@@ -1,6 +1,7 @@
+import type { MicroUsd } from '../../domain/money.ts';
 import type { Sql } from './database.ts';
 import { RegistryError } from './errors.ts';
-import type { Holding, HoldingRow } from './port.ts';
+import type { Holding, HoldingRow, Promised } from './port.ts';
 
 /**
  * Notes what is about to be created. Repeating keeps a confirmed provider id; a name that was released and is wanted
@@ -8,12 +9,15 @@ import type { Holding, HoldingRow } from './port.ts';
  */
 export async function expectHolding(sql: Sql, holding: Holding): Promise<void> {
   await sql`
-    insert into anneal.holdings as present (name, kind, run_id, workflow_id, spec_hash, hard_deadline)
+    insert into anneal.holdings as present
+      (name, kind, run_id, workflow_id, spec_hash, hard_deadline, rate_per_hour_micro_usd, promised_micro_usd)
     values (${holding.name}, ${holding.kind}, ${holding.runId}, ${holding.workflowId}, ${holding.specHash},
-      ${holding.hardDeadline})
+      ${holding.hardDeadline}, ${holding.ratePerHourMicroUsd}, ${holding.promisedMicroUsd})
     on conflict (name) do update set
       kind = excluded.kind, run_id = excluded.run_id, workflow_id = excluded.workflow_id,
       spec_hash = excluded.spec_hash, hard_deadline = excluded.hard_deadline,
+      rate_per_hour_micro_usd = excluded.rate_per_hour_micro_usd,
+      promised_micro_usd = excluded.promised_micro_usd,
       provider_id = case when present.gone_at is null then present.provider_id end,
       expected_at = case when present.gone_at is null then present.expected_at else now() end,
       gone_at = null`;
@@ -46,6 +50,8 @@ interface HoldingColumns {
   workflow_id: string;
   spec_hash: string;
   hard_deadline: Date;
+  rate_per_hour_micro_usd: string;
+  promised_micro_usd: string;
   provider_id: string | null;
   gone_at: Date | null;
 }
@@ -60,7 +66,8 @@ export async function holdingsAmong(sql: Sql, names: readonly string[]): Promise
   // No array parameter: its type would have to be fetched, which a transaction pooler does not allow.
   const named = names.length === 0 ? sql`false` : sql`name in ${sql([...names])}`;
   const rows = await sql<HoldingColumns[]>`
-    select name, kind, run_id, workflow_id, spec_hash, hard_deadline, provider_id, gone_at
+    select name, kind, run_id, workflow_id, spec_hash, hard_deadline, rate_per_hour_micro_usd, promised_micro_usd,
+      provider_id, gone_at
     from anneal.holdings where gone_at is null or ${named} order by expected_at, name`;
   return rows.map((row) => ({
     name: row.name,
@@ -69,9 +76,38 @@ export async function holdingsAmong(sql: Sql, names: readonly string[]): Promise
     workflowId: row.workflow_id,
     specHash: row.spec_hash,
     hardDeadline: row.hard_deadline.toISOString(),
+    ratePerHourMicroUsd: Number(row.rate_per_hour_micro_usd) as MicroUsd,
+    promisedMicroUsd: Number(row.promised_micro_usd) as MicroUsd,
     providerId: row.provider_id,
     goneAt: row.gone_at?.toISOString() ?? null,
   }));
+}
+
+/**
+ * See the port. Order is that of expecting, then of names, so that of two runs one is always first; a run that has
+ * ended, or holds nothing any more, promises nothing.
+ */
+export async function promisedBefore(sql: Sql, name: string): Promise<Promised> {
+  const [row] = await sql<{ rate: string; remaining: string }[]>`
+    with me as (select name, run_id, expected_at from anneal.holdings where name = ${name}),
+    earlier as (
+      select h.* from anneal.holdings h, me
+      where h.gone_at is null and h.run_id <> me.run_id and (h.expected_at, h.name) < (me.expected_at, me.name)),
+    promises as (
+      select coalesce(
+        (select case when r.state is null then r.cap_micro_usd - spent.sum else 0 end
+          from anneal.runs r, lateral (
+            select coalesce(sum(l.amount_micro_usd), 0) as sum from anneal.ledger l where l.run_id = r.run_id) spent
+          where r.run_id = e.run_id),
+        max(e.promised_micro_usd)) as remaining
+      from earlier e group by e.run_id)
+    select
+      coalesce((select sum(rate_per_hour_micro_usd) from earlier where kind = 'pod' and provider_id is null), 0) as rate,
+      coalesce((select sum(greatest(remaining, 0)) from promises), 0) as remaining`;
+  return {
+    ratePerHourMicroUsd: Number(row?.rate ?? 0) as MicroUsd,
+    untilCapsMicroUsd: Number(row?.remaining ?? 0) as MicroUsd,
+  };
 }
 
 /** Stores the key a pod proved to be its own; a restarted pod proves anew and may bring another. */

@@ -12,6 +12,26 @@ export interface Holding {
   specHash: string;
   /** When it must be gone whatever else happens. ISO time. */
   hardDeadline: string;
+  /** The most it may cost per hour. */
+  ratePerHourMicroUsd: MicroUsd;
+  /** What its run may still spend until its cap. */
+  promisedMicroUsd: MicroUsd;
+}
+
+/** What others of this database have promised to spend before a thing of this name was expected. */
+export interface Promised {
+  /** Per hour: pods that were asked for and are not yet known to the provider's own sum. */
+  ratePerHourMicroUsd: MicroUsd;
+  /** What other runs that hold something may still spend until their caps. */
+  untilCapsMicroUsd: MicroUsd;
+}
+
+/** How long a stage of a completed run took, with what the run asked for and the GPU it had. */
+export interface RecordedStageRow {
+  stage: Stage;
+  durationMs: number;
+  spec: Json;
+  gpuTypeId: string | null;
 }
 
 /** Bytes `from` to `to` of one job's log on one pod. */
@@ -191,6 +211,10 @@ export interface RegistryPort {
   pinHostKey(podName: string, hostKey: { algorithm: string; blob: string }): Promise<void>;
   pinnedHostKey(podName: string): Promise<string | null>;
   releaseHolding(name: string, goneAt: string): Promise<void>;
+  /** What runs before this one have promised; of two that ask at once, only the later one sees the other. */
+  promisedBefore(name: string): Promise<Promised>;
+  /** Completed stages of completed runs on this base, newest first. */
+  recordedStages(baseRepo: string, limit: number): Promise<RecordedStageRow[]>;
   openHoldings(): Promise<(Holding & { providerId: string | null })[]>;
   /** Every open holding, and those of the given names even when they were released. */
   holdingsAmong(names: readonly string[]): Promise<HoldingRow[]>;

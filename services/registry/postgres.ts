@@ -9,7 +9,15 @@ import { migrate } from './migrate.ts';
 import { modelRecords } from './model-records.ts';
 import { findModel, registerModel } from './models.ts';
 import type { RegistryPort } from './port.ts';
-import { earlierRuns, finishRun, latestCompletedRun, recordStage, saveOutput, saveRun } from './runs.ts';
+import {
+  earlierRuns,
+  finishRun,
+  latestCompletedRun,
+  recordedStages,
+  recordStage,
+  saveOutput,
+  saveRun,
+} from './runs.ts';
 import { readSightings, recordSightings } from './sightings.ts';
 import { secretsOfUrl, toRegistryError } from './to-error.ts';
 
@@ -51,6 +59,8 @@ export function createRegistry(options: RegistryOptions): RegistryPort {
     releaseHolding: (name, goneAt) => run('Releasing the holding', () => holdings.releaseHolding(pool, name, goneAt)),
     openHoldings: () => run('Listing the holdings', () => holdings.openHoldings(pool)),
     holdingsAmong: (names) => run('Listing the holdings', () => holdings.holdingsAmong(pool, names)),
+    promisedBefore: (name) => run('Reading what is promised', () => holdings.promisedBefore(pool, name)),
+    recordedStages: (baseRepo, limit) => run('Reading recorded stages', () => recordedStages(pool, baseRepo, limit)),
     sightings: () => run('Reading the sightings', () => readSightings(pool)),
     recordSightings: ({ seen, forgotten, at }) =>
       run('Recording the sightings', () => recordSightings(pool, seen, forgotten, at)),

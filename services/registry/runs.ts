@@ -1,7 +1,7 @@
 import type { Json } from '../../contract/json.ts';
 import type { Stage } from '../../contract/stage-names.ts';
 import { jsonParameter, type Sql } from './database.ts';
-import type { EarlierRunRow, RegistryPort, RunRecord, StageEvent } from './port.ts';
+import type { EarlierRunRow, RecordedStageRow, RegistryPort, RunRecord, StageEvent } from './port.ts';
 
 /** Writes what is known at the start; an end that was recorded before stays. */
 export async function saveRun(sql: Sql, run: RunRecord): Promise<void> {
@@ -72,4 +72,19 @@ export async function earlierRuns(sql: Sql, name: string, limit: number): Promis
     outputs: (outputs ?? {}) as EarlierRunRow['outputs'],
     checkpointSha256: sha256,
   }));
+}
+
+/** See the port. A stage that ran twice in one run (on another pod) counts with its last time. */
+export async function recordedStages(sql: Sql, baseRepo: string, limit: number): Promise<RecordedStageRow[]> {
+  const rows = await sql<{ stage: Stage; ms: string; spec: Json; gpu: string | null }[]>`
+    with past as (
+      select run_id, spec from anneal.runs
+      where state = 'Completed' and spec -> 'base' ->> 'repo' = ${baseRepo}
+      order by ended_at desc limit ${limit})
+    select distinct on (p.run_id, e.stage) e.stage, p.spec,
+      extract(epoch from (e.ended_at - e.started_at)) * 1000 as ms,
+      (select o.output ->> 'gpuTypeId' from anneal.outputs o where o.run_id = p.run_id and o.stage = 'provision') as gpu
+    from past p join anneal.stage_events e on e.run_id = p.run_id and e.state = 'completed'
+    order by p.run_id, e.stage, e.started_at desc`;
+  return rows.map(({ stage, ms, spec, gpu }) => ({ stage, durationMs: Math.round(Number(ms)), spec, gpuTypeId: gpu }));
 }

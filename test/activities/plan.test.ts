@@ -2,6 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineSpecInput } from '../../contract/spec.ts';
 import { fromUsd } from '../../domain/money.ts';
+import type { Json } from '../../contract/json.ts';
+import type { RecordedStageRow } from '../../services/registry/port.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import { activityWorld, rejection, type ActivityWorld, without } from '../support/fake-ports-activity.ts';
 import { aModel, anOffer } from '../support/fake-ports.ts';
@@ -26,7 +28,7 @@ describe('a plan', () => {
       installation: 'test',
       release: 'r20260101-000000',
       base: { commit: 'b'.repeat(40), license: 'apache-2.0', architecture: 'Qwen3ForCausalLM', contextLength: 512 },
-      ladder: [{ gpuTypeId: 'NVIDIA H100 80GB HBM3', pricePerHour: fromUsd(3.6) }],
+      pods: [{ ladder: [{ gpuTypeId: 'NVIDIA H100 80GB HBM3', pricePerHour: fromUsd(3.6) }] }],
       serving: { gpuPools: 'ADA_80_PRO', maxModelLen: 512, servedModelName: 'tiny', image: 'worker-image' },
       podImage: 'pod-image',
       settings: { quietPeriodMs: 90_000 },
@@ -187,11 +189,11 @@ describe('a plan refuses', () => {
 describe('a plan warns', () => {
   test('of GPUs that fall off the ladder while others stay', async () => {
     const world = activityWorld();
-    const { warnings, ladder } = await plan(
+    const { warnings, pods } = await plan(
       world,
       specWith({ compute: { gpus: ['RTX 9999', 'NVIDIA H100 80GB HBM3'] } }),
     );
-    expect(ladder).toHaveLength(1);
+    expect(pods).toMatchObject([{ ladder: [{}] }]);
     expect(warnings).toEqual([expect.stringContaining('RTX 9999')]);
   });
 
@@ -205,5 +207,131 @@ describe('a plan warns', () => {
     const world = activityWorld();
     world.pods.funds = { ...world.pods.funds, balance: fromUsd(5) };
     expect((await plan(world)).warnings).toEqual([expect.stringContaining('below the cap of $12.00')]);
+  });
+});
+
+describe('what a plan reads of a model', () => {
+  const CONFIG = {
+    architectures: ['Qwen3ForCausalLM'],
+    max_position_embeddings: 40_960,
+    num_hidden_layers: 40,
+    hidden_size: 5_120,
+    intermediate_size: 17_408,
+    num_attention_heads: 40,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    vocab_size: 151_936,
+    tie_word_embeddings: false,
+    torch_dtype: 'bfloat16',
+  };
+  const worldOf = (config: object, bytes = 29.54e9): ActivityWorld => {
+    const world = activityWorld();
+    world.hub.texts.set('config.json', JSON.stringify(config));
+    world.hub.files = [{ path: 'model.safetensors', size: bytes, sha256: 'e'.repeat(64), gitBlobSha1: 'f'.repeat(40) }];
+    return world;
+  };
+
+  test('its shape sizes the pod and the server', async () => {
+    const { base, pods, serving } = await plan(worldOf(CONFIG), aSpec());
+    expect(base.shape).toEqual({
+      layers: 40,
+      hiddenSize: 5_120,
+      kvHeads: 8,
+      headDim: 128,
+      vocabSize: 151_936,
+      tiedEmbeddings: false,
+      bytesPerParameter: 2,
+    });
+    expect(pods).toMatchObject([{ needs: { vramGb: 37, hostMemoryGb: 34, volumeGb: 90 } }]);
+    expect(serving).toMatchObject({ maxModelLen: 32_768, vramGb: 20 });
+  });
+
+  test('a pool too small for the context asked for is refused with both figures', async () => {
+    const spec = specWith({
+      serve: { gpus: ['ADA_80_PRO'], gpuMemoryUtilization: 0.2, maxModelLen: 32_768, warmupDeadline: '5m' },
+    });
+    expect(await reasons(worldOf(CONFIG), spec)).toEqual([
+      expect.stringMatching(/serve\.gpus: 20 GB of GPU memory are needed to serve.*ADA_80_PRO has 16 GB/),
+    ]);
+  });
+
+  test.each([
+    ['quantized already', { ...CONFIG, quantization_config: { quant_method: 'awq' } }, 'quantized already (awq)'],
+    ['a mixture of experts', { ...CONFIG, num_experts: 128 }, 'mixture of 128 experts'],
+    ['in need of its own code', { ...CONFIG, auto_map: {} }, 'auto_map'],
+  ])('a base that is %s is refused before anything is rented', async (_what, config, part) => {
+    expect(await reasons(worldOf(config))).toEqual([expect.stringContaining(part)]);
+  });
+});
+
+describe('a plan counts', () => {
+  test('what earlier runs of the same shape took, not what others did', async () => {
+    const world = activityWorld();
+    const asRecorded = (spec: PipelineSpec): Json => JSON.parse(JSON.stringify(spec)) as Json;
+    const row: RecordedStageRow = {
+      stage: 'ablate',
+      durationMs: 60_000,
+      spec: asRecorded(aSpec()),
+      gpuTypeId: 'NVIDIA H100 80GB HBM3',
+    };
+    world.registry.recorded = [
+      row,
+      { ...row, durationMs: 80_000 },
+      { ...row, durationMs: 1, gpuTypeId: 'NVIDIA L4' },
+      { ...row, durationMs: 1, spec: asRecorded(specWith({ ablate: { trials: 1 } })) },
+      { ...row, durationMs: 1, spec: { written: 'by another version' } },
+    ];
+    const { estimate } = await plan(world);
+    expect(estimate.find(({ stage }) => stage === 'ablate')).toMatchObject({
+      recordedRuns: 2,
+      lowMs: 54_000,
+      highMs: 100_000,
+    });
+    expect(estimate.find(({ stage }) => stage === 'merge')).toMatchObject({ recordedRuns: 0 });
+  });
+
+  test('only stages that are still to be done', async () => {
+    const world = activityWorld();
+    const input = { spec: aSpec(), workflowId: 'pipeline/tiny', runId: 'run-1', startedAtMs: 0 };
+    const resumed = await world.run('planRun', { ...input, notDone: ['ablate', 'register'] });
+    expect(resumed.estimate.map(({ stage }) => stage)).not.toContain('ablate');
+    world.pods.offers = [];
+    const served = await world.run('planRun', { ...input, notDone: ['provision'] });
+    expect(served).toMatchObject({ pods: [], estimate: [] });
+  });
+
+  test('workers against the quota: a quota the account tells refuses, one from the table warns', async () => {
+    const world = activityWorld();
+    world.endpoints.addEndpoint({ name: 'somebody-elses', workersMax: 8 });
+    world.endpoints.addEndpoint({ name: 'anneal-test-tiny', workersMax: 3 });
+    const { warnings } = await plan(world);
+    expect(warnings).toEqual([
+      expect.stringMatching(/4 workers are needed.*configured for 8.*may have 10 by RunPod's table/),
+    ]);
+    world.pods.funds = { ...world.pods.funds, workerQuota: 11 };
+    expect(await reasons(world)).toEqual([expect.stringContaining('the account may have 11')]);
+    world.pods.funds = { ...world.pods.funds, workerQuota: 12 };
+    expect((await plan(world)).warnings).toEqual([]);
+  });
+
+  test('a balance that nobody can read is said, not refused', async () => {
+    const world = activityWorld();
+    world.pods.funds = { balance: null, spendPerHour: null, spendLimitPerHour: null, workerQuota: null };
+    expect((await plan(world)).warnings).toEqual([expect.stringContaining('were not checked')]);
+  });
+
+  test('what the API cannot ask for: no public address on the community cloud, host memory after boot', async () => {
+    const world = activityWorld();
+    world.pods.capabilities = { api: 'v2', minHostMemory: false, communityPublicIp: false, account: true };
+    world.pods.offers = [anOffer(), anOffer({ cloud: 'COMMUNITY' })];
+    expect((await plan(world)).warnings).toEqual([expect.stringContaining('host memory is checked once')]);
+    const spec = specWith({ compute: { cloud: ['COMMUNITY'] } });
+    expect(await reasons(world, spec)).toEqual([expect.stringContaining('RUNPOD_API=v2 cannot ask for one')]);
+  });
+
+  test('a registry that is away costs the experience, not the plan', async () => {
+    const world = activityWorld();
+    world.registry.down = true;
+    expect((await plan(world)).warnings).toEqual([expect.stringContaining('the estimate is by formula')]);
   });
 });

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
-import type { ReadyPod } from '../../contract/stages.ts';
+import type { PodPlan, ReadyPod } from '../../contract/stages.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import { aPlan } from '../support/specs.ts';
-import { activityWorld, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
+import { activityWorld, MONEY, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
 
 const HOUR = 3_600_000;
 
@@ -11,8 +11,20 @@ async function heldPod() {
   const world = activityWorld();
   world.pods.add();
   const hardDeadlineMs = Date.now() + HOUR;
-  await world.run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: Date.now() + 1_000 });
-  await world.run('waitForPod', { run: RUN, lease: without(READY, 'address'), bootDeadlineMs: 0, hardDeadlineMs });
+  await world.run('expectHolding', {
+    run: RUN,
+    kind: 'pod',
+    name: POD_NAME,
+    hardDeadlineMs: Date.now() + 1_000,
+    ...MONEY,
+  });
+  await world.run('waitForPod', {
+    run: RUN,
+    lease: without(READY, 'address'),
+    bootDeadlineMs: 0,
+    hardDeadlineMs,
+    hostMemoryGb: 8,
+  });
   return { ...world, deadline: () => Date.parse(world.registry.holdings.get(POD_NAME)?.hardDeadline ?? '') };
 }
 const writes = (world: { ssh: { commands: { command: string; pinned: string | null }[] } }) =>
@@ -27,7 +39,10 @@ const moveTo = (pod: ReadyPod | null, names: string[] = []) => ({
 
 test('a created pod carries its switch and deadlines, the longest life among them', async () => {
   const world = activityWorld();
-  const input = { run: RUN, podName: POD_NAME, plan: aPlan(), maxPricePerHour: null, capacityWaitMs: 0 };
+  const [pod] = aPlan().pods as [PodPlan];
+  const plan = { ...aPlan(), ...pod };
+  const money = { maxPricePerHour: null, remaining: MONEY.remaining };
+  const input = { run: RUN, podName: POD_NAME, plan, ...money, capacityWaitMs: 0 };
   await world.run('createPod', { ...input, lifetimeMs: HOUR });
   expect(world.pods.creates).toMatchObject([
     {
@@ -81,7 +96,7 @@ test('what else the run holds moves too, as long as it is open; without a pod no
   const world = await heldPod();
   const old = Date.now() + HOUR;
   for (const name of ['endpoint', 'given-back'])
-    await world.run('expectHolding', { run: RUN, kind: 'endpoint', name, hardDeadlineMs: old });
+    await world.run('expectHolding', { run: RUN, kind: 'endpoint', name, hardDeadlineMs: old, ...MONEY });
   await world.registry.releaseHolding('given-back', new Date().toISOString());
   await world.run('moveDeadline', moveTo(null, ['endpoint', 'given-back', POD_NAME]));
   const deadlines = ['endpoint', 'given-back', POD_NAME].map((name) =>

@@ -1,27 +1,31 @@
 import { describe, expect, test } from '@jest/globals';
 import { CancelledFailure } from '@temporalio/common';
 import type { PodRequestInput } from '../../contract/activities.ts';
-import type { LadderRung } from '../../contract/stages.ts';
+import type { LadderRung, PodPlan } from '../../contract/stages.ts';
 import { runningDiskRate, stoppedDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, fromUsd } from '../../domain/money.ts';
 import { SshError } from '../../services/ssh/errors.ts';
-import { activityWorld, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
+import { activityWorld, MONEY, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
 import { anOffer, runPodError } from '../support/fake-ports.ts';
 import { aPlan } from '../support/specs.ts';
 
 const rung = (gpuTypeId: string, changes: Partial<LadderRung> = {}): LadderRung => ({
   gpuTypeId,
+  gpuCount: 1,
   cloud: 'SECURE',
   dataCenterId: null,
   pricePerHour: fromUsd(3.6),
   stock: 'High',
+  memoryGb: 80,
   ...changes,
 });
-const request = (changes: Partial<PodRequestInput> = {}, ladder = aPlan().ladder): PodRequestInput => ({
+const [POD_PLAN] = aPlan().pods as [PodPlan];
+const request = (changes: Partial<PodRequestInput> = {}, ladder = POD_PLAN.ladder): PodRequestInput => ({
   run: RUN,
   podName: POD_NAME,
-  plan: { ...aPlan(), ladder },
+  plan: { ...aPlan(), needs: POD_PLAN.needs, ladder },
   maxPricePerHour: null,
+  remaining: fromUsd(12),
   capacityWaitMs: 0,
   lifetimeMs: 3_600_000,
   ...changes,
@@ -70,7 +74,8 @@ describe('creating a pod', () => {
       {
         name: POD_NAME,
         dataCenterId: 'EU-1',
-        minMemoryGb: 8,
+        minMemoryGb: 3,
+        minCudaVersion: null,
         ports: '22/tcp',
         volumeMountPath: '/workspace',
         env: { ANNEAL_SPEC_HASH: 'hash', PUBLIC_KEY: `ssh-ed25519 AAAA ${POD_NAME}` },
@@ -183,8 +188,8 @@ describe('a holding', () => {
   test('is written with its deadline, a week at most', async () => {
     const { run, registry } = activityWorld();
     const soon = Date.UTC(2020, 0, 1);
-    await run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: soon });
-    await run('expectHolding', { run: RUN, kind: 'endpoint', name: 'b', hardDeadlineMs: Infinity });
+    await run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: soon, ...MONEY });
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: 'b', hardDeadlineMs: Infinity, ...MONEY });
     expect(registry.holdings.get('a')).toMatchObject({
       kind: 'pod',
       runId: 'run-1',
@@ -201,7 +206,7 @@ describe('a holding', () => {
     const { run, registry } = activityWorld();
     registry.down = true;
     expect(
-      await rejection(run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: 1 })),
+      await rejection(run('expectHolding', { run: RUN, kind: 'pod', name: 'a', hardDeadlineMs: 1, ...MONEY })),
     ).toMatchObject({ type: 'RegistryUnavailable', nonRetryable: false });
   });
 });
@@ -237,12 +242,18 @@ describe('settling an unanswered create', () => {
 });
 
 describe('waiting for a pod', () => {
-  const input = (bootDeadlineMs = 0) => ({ run: RUN, lease: LEASE, bootDeadlineMs, hardDeadlineMs: DEADLINE_MS });
+  const input = (bootDeadlineMs = 0) => ({
+    run: RUN,
+    lease: LEASE,
+    bootDeadlineMs,
+    hardDeadlineMs: DEADLINE_MS,
+    hostMemoryGb: 8,
+  });
 
   test('a pod that proves itself is ready, its key pinned, its id confirmed', async () => {
     const { run, pods, ssh, registry } = activityWorld();
     pods.add();
-    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1 });
+    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1, ...MONEY });
     await expect(run('waitForPod', input())).resolves.toEqual(READY);
     expect(registry.hostKeys.get(POD_NAME)).toBe(ssh.hostKey.blob);
     expect(registry.holdings.get(POD_NAME)?.providerId).toBe('pod-1');
@@ -517,7 +528,7 @@ describe('releasing pods', () => {
 
   test('holdings are released, and a registry that is down does not hold up the end', async () => {
     const { run, pods, registry } = activityWorld();
-    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1 });
+    await run('expectHolding', { run: RUN, kind: 'pod', name: POD_NAME, hardDeadlineMs: 1, ...MONEY });
     pods.add();
     registry.down = true;
     await expect(run('releasePods', release())).resolves.toMatchObject({ ended: [{ podId: 'pod-1' }] });

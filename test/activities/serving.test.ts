@@ -4,7 +4,7 @@ import { createSmokeActivities } from '../../activities/smoke.ts';
 import type { EndpointRequest, SmokeActivities } from '../../contract/activities.ts';
 import { RunPodError } from '../../services/runpod/errors.ts';
 import type { ServerlessJob } from '../../services/runpod/port.ts';
-import { activityWorld, rejection, RUN, type ActivityWorld } from '../support/fake-ports-activity.ts';
+import { activityWorld, MONEY, rejection, RUN, type ActivityWorld } from '../support/fake-ports-activity.ts';
 import { completed, openAiOutput, runPodError } from '../support/fake-ports.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 
@@ -101,7 +101,7 @@ describe('deploying', () => {
 
   test('a stable endpoint stops being something a sweep may end', async () => {
     const { run, registry } = activityWorld();
-    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1 });
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1, ...MONEY });
     const endpoint = { endpointId: 'e1', templateId: 't1', endpointName: NAME };
     await expect(run('describeDeployment', { endpoint, plan: aPlan() })).resolves.toEqual({
       ...endpoint,
@@ -130,7 +130,7 @@ describe('releasing endpoints', () => {
 
   test('a template that is still in use is left behind, it costs nothing', async () => {
     const { run, endpoints, registry } = activityWorld();
-    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1 });
+    await run('expectHolding', { run: RUN, kind: 'endpoint', name: NAME, hardDeadlineMs: 1, ...MONEY });
     endpoints.onDeleteTemplate = () => {
       throw runPodError('refused', 'Invalid');
     };

@@ -9,6 +9,7 @@ import { askServer } from '../../activities/lib/run-state.ts';
 import { sweepAccount, type SweepOptions } from '../../activities/lib/sweep-account.ts';
 import type { RunState, SweepReport } from '../../contract/sweep.ts';
 import { rejection } from '../support/fake-ports-activity.ts';
+import { ZERO_USD } from '../../domain/money.ts';
 import { fakePorts, runPodError } from '../support/fake-ports.ts';
 
 const NOW = Date.parse('2026-01-02T00:00:00Z');
@@ -16,6 +17,8 @@ const HOUR = 3_600_000;
 const NAME = 'anneal-test-tiny-r20260101-000000';
 
 /** An account with its books, and sweeps of it at chosen moments. */
+const NO_MONEY = { ratePerHourMicroUsd: ZERO_USD, promisedMicroUsd: ZERO_USD };
+
 function account() {
   const ports = fakePorts();
   const { pods, registry } = ports;
@@ -29,7 +32,7 @@ function account() {
     asked,
     rent: async (name: string, deadlineMs = NOW + 48 * HOUR): Promise<string> => {
       const hardDeadline = new Date(deadlineMs).toISOString();
-      const of = { runId: 'run-1', workflowId: 'pipeline/tiny', specHash: 'h' };
+      const of = { runId: 'run-1', workflowId: 'pipeline/tiny', specHash: 'h', ...NO_MONEY };
       await registry.expectHolding({ name, kind: 'pod', hardDeadline, ...of });
       const { id } = pods.add({ name });
       await registry.confirmHolding(name, id);
@@ -165,6 +168,7 @@ describe('a sweep', () => {
       workflowId: 'pipeline/tiny',
       specHash: 'h',
       hardDeadline: new Date(0).toISOString(),
+      ...NO_MONEY,
     };
     await world.registry.expectHolding({ name: 'anneal-test-e-r20260101-000000', kind: 'endpoint', ...base });
     world.endpoints.listEndpoints = () => Promise.reject(runPodError('unavailable'));

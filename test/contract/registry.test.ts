@@ -54,6 +54,8 @@ const holding = (name: string): Holding => ({
   workflowId: 'pipeline/tiny',
   specHash: 'h',
   hardDeadline: LATER,
+  ratePerHourMicroUsd: fromUsd(3.6),
+  promisedMicroUsd: fromUsd(12),
 });
 
 describe('the registry on PostgreSQL', () => {
@@ -103,6 +105,8 @@ describe('the registry on PostgreSQL', () => {
       '003-artifacts.sql',
       '004-sightings.sql',
       '005-installation.sql',
+      '006-job-log-pods.sql',
+      '007-admission.sql',
       'public.llm_models',
       'public.inference_deployments',
     ]);
@@ -204,6 +208,80 @@ describe('the registry on PostgreSQL', () => {
       { ...holding('a'), providerId: null, goneAt: AT },
       { ...holding('c'), providerId: null, goneAt: null },
     ]);
+  });
+
+  test('of runs that ask at once the later one sees the earlier; what ended or holds nothing promises nothing', async () => {
+    await registry.migrate();
+    const nothing = { ratePerHourMicroUsd: 0, untilCapsMicroUsd: 0 };
+    const of = (name: string, runId: string): Holding => ({ ...holding(name), runId });
+    await registry.expectHolding(of('first', 'run-a'));
+    await registry.expectHolding(of('second', 'run-b'));
+    expect(await registry.promisedBefore('first')).toEqual(nothing);
+    expect(await registry.promisedBefore('second')).toEqual({
+      ratePerHourMicroUsd: fromUsd(3.6),
+      untilCapsMicroUsd: fromUsd(12),
+    });
+
+    // Known to the provider: its price is in the account's own sum. With books, the promise is what is left of the cap.
+    await registry.confirmHolding('first', 'pod-1');
+    const run = { runId: 'run-a', workflowId: 'w', name: 'a', release: 'r1', spec: {}, capMicroUsd: fromUsd(10) };
+    await registry.saveRun(run);
+    const spent = {
+      resource: 'pod',
+      resourceId: 'p',
+      ratePerHourMicroUsd: fromUsd(4),
+      from: AT,
+      to: null,
+      overrun: false,
+    };
+    await registry.saveLedger({ ...spent, entryId: 'a/1', runId: 'run-a', amountMicroUsd: fromUsd(3) });
+    await registry.saveLedger({ ...spent, entryId: 'a/2', runId: 'run-a', amountMicroUsd: fromUsd(0.5) });
+    expect(await registry.promisedBefore('second')).toEqual({
+      ratePerHourMicroUsd: 0,
+      untilCapsMicroUsd: fromUsd(6.5),
+    });
+
+    // A second pod of the same run is not its own rival.
+    await registry.expectHolding(of('second-a2', 'run-b'));
+    expect(await registry.promisedBefore('second-a2')).toEqual({
+      ratePerHourMicroUsd: 0,
+      untilCapsMicroUsd: fromUsd(6.5),
+    });
+
+    await registry.finishRun('run-a', { state: 'Failed', spentMicroUsd: fromUsd(4), endedAt: LATER });
+    expect(await registry.promisedBefore('second')).toEqual(nothing);
+    await registry.releaseHolding('second', AT);
+    await registry.releaseHolding('second-a2', AT);
+    await registry.expectHolding(of('third', 'run-c'));
+    expect(await registry.promisedBefore('third')).toEqual(nothing);
+    expect(await registry.promisedBefore('unknown')).toEqual(nothing);
+  });
+
+  test('stages of completed runs on a base are on record with their time and GPU', async () => {
+    await registry.migrate();
+    const spec = { base: { repo: 'anneal/tiny-base' } };
+    for (const [runId, state] of [
+      ['done', 'Completed'],
+      ['failed', 'Failed'],
+    ] as const) {
+      await registry.saveRun({ runId, workflowId: 'w', name: 'a', release: 'r1', spec, capMicroUsd: fromUsd(1) });
+      const stage = { runId, stage: 'ablate', state: 'completed', costMicroUsd: fromUsd(1), detail: null } as const;
+      await registry.recordStage({ ...stage, startedAt: '2026-01-01T00:00:00Z', endedAt: '2026-01-01T00:09:00Z' });
+      await registry.recordStage({ ...stage, startedAt: '2026-01-01T01:00:00Z', endedAt: '2026-01-01T01:05:00.500Z' });
+      await registry.recordStage({
+        ...stage,
+        stage: 'merge',
+        state: 'failed',
+        startedAt: '2026-01-01T02:00:00Z',
+        endedAt: '2026-01-01T02:05:00Z',
+      });
+      await registry.saveOutput(runId, 'provision', { gpuTypeId: 'NVIDIA L4' });
+      await registry.finishRun(runId, { state, spentMicroUsd: fromUsd(1), endedAt: LATER });
+    }
+    expect(await registry.recordedStages('anneal/tiny-base', 10)).toEqual([
+      { stage: 'ablate', durationMs: 300_500, spec, gpuTypeId: 'NVIDIA L4' },
+    ]);
+    expect(await registry.recordedStages('anneal/other', 10)).toEqual([]);
   });
 
   test('sightings keep their first moment, count each sweep once and end with being held', async () => {

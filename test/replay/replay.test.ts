@@ -32,6 +32,7 @@ const RECORDED = [
   'cleanup-incomplete',
   'given-outputs',
   'parked-and-continued',
+  'two-pods',
   'deploy-release',
   'endpoint-refresh',
 ];

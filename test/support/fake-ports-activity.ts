@@ -24,6 +24,9 @@ export const READY: ReadyPod = {
   address: { host: '10.0.0.1', port: 22 },
 };
 
+/** What a holding says about money, where a test is about something else. */
+export const MONEY = { ratePerHour: fromUsd(3.6), remaining: fromUsd(12) };
+
 type Input<N extends keyof Activities> = Parameters<Activities[N]>[0];
 type Result<N extends keyof Activities> = Awaited<ReturnType<Activities[N]>>;
 

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { ActivityDependencies } from '../../activities/dependencies.ts';
 import type { SupervisorLine } from '../../contract/job-protocol.ts';
-import { fromUsd } from '../../domain/money.ts';
+import { fromUsd, ZERO_USD } from '../../domain/money.ts';
 import type { HubFile, HubIdentity, HubModel, HubPort } from '../../services/hub/port.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import { RegistryError } from '../../services/registry/errors.ts';
@@ -13,6 +13,8 @@ import type {
   LedgerEntry,
   ModelRecord,
   ModelRow,
+  Promised,
+  RecordedStageRow,
   RegistryPort,
   RunRecord,
   SeenThing,
@@ -30,6 +32,7 @@ import type {
   EndpointHealth,
   EndpointPort,
   GpuOffer,
+  OfferQuery,
   Pod,
   PodPort,
   PodRequest,
@@ -117,8 +120,10 @@ export class FakePods implements PodPort {
     return Promise.resolve(this.funds);
   }
 
-  async listOffers(): Promise<GpuOffer[]> {
-    return this.onListOffers();
+  async listOffers({ dataCenterIds }: OfferQuery): Promise<GpuOffer[]> {
+    const offers = await this.onListOffers();
+    if (dataCenterIds === null) return offers;
+    return dataCenterIds.flatMap((dataCenterId) => offers.map((offer) => ({ ...offer, dataCenterId })));
   }
 
   async createPod(request: PodRequest): Promise<CreatePodOutcome> {
@@ -407,6 +412,9 @@ export class FakeRegistry implements RegistryPort {
   readonly outputs = new Map<string, unknown>();
   readonly checkpoints = new Map<string, CheckpointChunk>();
   readonly logs = new Map<string, string>();
+  /** What other runs have promised. */
+  promised: Promised = { ratePerHourMicroUsd: ZERO_USD, untilCapsMicroUsd: ZERO_USD };
+  recorded: RecordedStageRow[] = [];
   readonly models: { model: ModelRow; deployment: DeploymentRow }[] = [];
 
   private write(action: () => void): Promise<void> {
@@ -473,6 +481,12 @@ export class FakeRegistry implements RegistryPort {
   async holdingsAmong(names: readonly string[]): Promise<HoldingRow[]> {
     await this.write(() => undefined);
     return [...this.holdings.values()].filter(({ name, goneAt }) => goneAt === null || names.includes(name));
+  }
+  promisedBefore(): Promise<Promised> {
+    return this.write(() => undefined).then(() => this.promised);
+  }
+  recordedStages(): Promise<RecordedStageRow[]> {
+    return this.write(() => undefined).then(() => this.recorded);
   }
   sightings(): Promise<Sighting[]> {
     return Promise.resolve([...this.seen.values()]);

@@ -2,6 +2,7 @@ import { parseSpec, type PipelineSpec, type PipelineSpecInput } from '../../cont
 import type { Plan } from '../../contract/stages.ts';
 import { estimateStages } from '../../domain/estimate.ts';
 import { fromUsd } from '../../domain/money.ts';
+import { planPods } from '../../domain/pod-plans.ts';
 
 const DEFAULTS = {
   name: 'tiny',
@@ -23,31 +24,35 @@ export function aSpec(changes: Partial<PipelineSpecInput> = {}): PipelineSpec {
 
 /** What `plan` would say of a spec, with one H100 at 3.60 USD an hour (a tenth of a cent per second). */
 export function aPlan(spec: PipelineSpec = aSpec(), changes: Partial<Plan> = {}): Plan {
-  const ladder: Plan['ladder'] = [
+  const base: Plan['base'] = {
+    repo: spec.base.repo,
+    commit: '0'.repeat(40),
+    license: 'apache-2.0',
+    architecture: 'Qwen3ForCausalLM',
+    totalBytes: 2_000_000,
+    contextLength: 512,
+    shape: null,
+  };
+  const { pods } = planPods(spec, base, () => [
     {
       gpuTypeId: 'NVIDIA H100 80GB HBM3',
+      memoryGb: 80,
       cloud: 'SECURE',
       dataCenterId: null,
       pricePerHour: fromUsd(3.6),
       stock: 'High',
+      hostMemoryGb: 125,
+      maxGpuCount: 8,
     },
-  ];
+  ]);
   return {
     spec,
     installation: 'test',
     release: 'r20260101-000000',
     specHash: 'hash',
-    base: {
-      repo: spec.base.repo,
-      commit: '0'.repeat(40),
-      license: 'apache-2.0',
-      architecture: 'Qwen3ForCausalLM',
-      totalBytes: 2_000_000,
-      contextLength: 512,
-    },
-    needs: { vramGb: 3, hostMemoryGb: 8, containerDiskGb: 20, volumeGb: 10 },
+    base,
     podImage: 'image',
-    ladder,
+    pods,
     serving: spec.serve
       ? {
           image: 'worker',
@@ -56,9 +61,10 @@ export function aPlan(spec: PipelineSpec = aSpec(), changes: Partial<Plan> = {})
           pricePerWorkerHour: fromUsd(3.6),
           maxModelLen: 512,
           servedModelName: spec.name,
+          vramGb: 5,
         }
       : null,
-    estimate: estimateStages(spec, { totalBytes: 2_000_000 }, ladder),
+    estimate: estimateStages(spec, base, pods),
     settings: {
       quietPeriodMs: 90_000,
       bootDeadlineMs: 2_700_000,

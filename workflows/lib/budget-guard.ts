@@ -65,6 +65,11 @@ export class BudgetGuard {
     return this.cap;
   }
 
+  /** What may still be spent. */
+  remaining(): MicroUsd {
+    return Math.max(0, subtractUsd(this.cap, this.spent())) as MicroUsd;
+  }
+
   overrun(): MicroUsd {
     return overrunOf(this.spent(), this.cap);
   }

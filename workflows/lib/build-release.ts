@@ -3,6 +3,7 @@ import type { Json } from '../../contract/json.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type {
   AblateOutput,
+  PodPlan,
   PublishOutput,
   QuantizeOutput,
   ReadyPod,
@@ -11,7 +12,7 @@ import type {
 } from '../../contract/stages.ts';
 import { toMs } from '../../domain/duration.ts';
 import { preparePublish, restoreCheckpoint, saveCheckpoint, tagRelease, verifyUpload } from '../activity-proxies.ts';
-import { hasType } from './failures.ts';
+import { failure, hasType } from './failures.ts';
 import { whileBusy } from './idle.ts';
 import type { Run } from './run.ts';
 import { runJob } from './run-job.ts';
@@ -21,20 +22,27 @@ import { withPod, type HeldPod } from './with-pod.ts';
 const MAX_LOST_PODS = 3;
 
 /**
- * Everything that needs a pod, from the base model to a published release. A lost pod, an extended budget or a person's
- * word continues on a new one without repeating the ablation: journal and adapter come back from the checkpoint.
+ * Everything that needs a pod, from the base model to a published release: on one pod, or on several in turn. A lost pod,
+ * an extended budget or a person's word continues on a new one without repeating the ablation: journal and adapter come
+ * back from the checkpoint. Which pod comes next is asked each time, for a person may have continued with another plan.
  */
 export async function buildRelease(run: Run): Promise<void> {
   for (let lostPods = 0; ;) {
+    const part = nextPart(run);
     run.onPod.clear();
     run.attention.clear();
     try {
       const end = await withPod(
         run,
-        (pod) => attendedOnPod(run, pod, () => podStages(run, pod.ready)),
+        part,
+        (pod) => attendedOnPod(run, pod, () => podStages(run, part, pod.ready)),
         (pod) => windDown(run, pod),
       );
-      if (end.kind === 'done') return;
+      if (end.kind === 'done') {
+        if (!handsOn(part) || !run.wants('merge')) return;
+        lostPods = 0;
+        continue;
+      }
     } catch (error) {
       if (hasType(error, 'CleanupIncomplete')) throw error;
       const waiting = run.attention.pending();
@@ -53,6 +61,16 @@ export async function buildRelease(run: Run): Promise<void> {
     await run.extensionOrEnd();
     run.windingDown = false;
   }
+}
+
+/** A pod that only ablates: its adapter is what the next one works with. */
+const handsOn = ({ stages }: PodPlan): boolean => !stages.includes('merge');
+
+/** The pod that does what is still to be done. Asked each time: a person may have continued with another plan. */
+function nextPart(run: Run): PodPlan {
+  const part = run.requirePlan().pods.find((pod) => !handsOn(pod) || run.outputs.ablate === undefined);
+  if (!part) throw failure('InvalidSpec', 'the plan rents no pod for what is still to be done');
+  return part;
 }
 
 /**
@@ -92,7 +110,7 @@ async function answeredWhileHeld(run: Run, limitMs: number): Promise<boolean> {
 }
 
 /** Each stage that is wanted and whose files are not on this pod already. */
-async function podStages(run: Run, pod: ReadyPod): Promise<void> {
+async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
   await onPod(
     run,
     'prepare',
@@ -100,6 +118,7 @@ async function podStages(run: Run, pod: ReadyPod): Promise<void> {
     ({ totalBytes }) => `${(totalBytes / 1e9).toFixed(3)} GB`,
   );
   if (run.wants('ablate')) await ablate(run, pod);
+  if (handsOn(part)) return;
   await onPod(
     run,
     'merge',

@@ -2,6 +2,7 @@ import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } 
 import { STAGES, type Stage } from '../../contract/stage-names.ts';
 import type { Plan, StageReport } from '../../contract/stages.ts';
 import { fromUsd, toUsd } from '../../domain/money.ts';
+import { stagesNotDone } from '../../domain/stages-wanted.ts';
 import { changeFaults, firstAffected, withChanges, type SpecChanges } from '../../domain/spec-changes.ts';
 import { cancelOwnRun, planRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
@@ -115,7 +116,8 @@ async function planAgain(run: Run, changes: SpecChanges): Promise<Plan> {
   const same = { 'base.revision': base.commit, 'budget.capUsd': toUsd(run.budget.currentCap()) };
   try {
     const changed = withChanges(withChanges(spec, changes), same);
-    return await planRun({ spec: changed, workflowId, runId, startedAtMs: runStartTime.getTime() });
+    const notDone = stagesNotDone(run.isBuilt ? { publish: true, verify: true } : {}, undefined);
+    return await planRun({ spec: changed, workflowId, runId, startedAtMs: runStartTime.getTime(), notDone });
   } catch (error) {
     throw toRunFailure(error);
   }

@@ -1,11 +1,12 @@
 import { CancellationScope, log } from '@temporalio/workflow';
 import type { EndedPod } from '../../contract/activities.ts';
 import { rentedName } from '../../contract/names.ts';
-import type { PodLease, ReadyPod } from '../../contract/stages.ts';
+import type { PodLease, PodPlan, ReadyPod } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
 import { reserveFor } from '../../domain/budget.ts';
 import { toMs } from '../../domain/duration.ts';
 import { fromUsd } from '../../domain/money.ts';
+import { dearestRung } from '../../domain/pod-plans.ts';
 import { servingBound } from '../../domain/serving-bound.ts';
 import {
   cleanupPods,
@@ -38,10 +39,11 @@ export interface HeldPod {
  */
 export async function withPod<T>(
   run: Run,
+  plan: PodPlan,
   body: (pod: HeldPod) => Promise<T>,
   onBudgetStop: (pod: ReadyPod | null) => Promise<void>,
 ): Promise<Raced<T>> {
-  const rental = new Rental(run);
+  const rental = new Rental(run, plan);
   try {
     let held: Tenancy | null = null;
     const lease = await run.board.run(
@@ -52,7 +54,7 @@ export async function withPod<T>(
     run.outputs.provision = lease;
     return await run.budget.race(
       async () => {
-        const tenancy = new Tenancy(run, rental, await boot(run, lease));
+        const tenancy = new Tenancy(run, rental, await rental.boot(lease));
         held = tenancy;
         return body(tenancy);
       },
@@ -66,24 +68,6 @@ export async function withPod<T>(
 
 /** So that a single attempt can say itself that the pod was not ready. */
 const BOOT_SLACK_MS = 60_000;
-
-/** Waits until the pod has proven who it is; from then on its deadline follows the cap. */
-async function boot(run: Run, lease: PodLease): Promise<ReadyPod> {
-  const { bootDeadlineMs } = run.requirePlan().settings;
-  const cap = run.budget.currentCap();
-  const ready = await run.board.run(
-    'provision',
-    () =>
-      // One bound over all attempts: each attempt would otherwise start the boot deadline anew.
-      waitForPod.executeWithOptions({ scheduleToCloseTimeout: bootDeadlineMs + BOOT_SLACK_MS }, [
-        { run: run.ref, lease, bootDeadlineMs, hardDeadlineMs: run.deadline.atMs() },
-      ]),
-    () => lease.gpuTypeId,
-  );
-  run.deadline.hold({ names: [lease.podName], pod: ready });
-  if (run.budget.currentCap() !== cap) run.deadline.moveSoon();
-  return ready;
-}
 
 /** A ready pod that may be parked and started again. */
 class Tenancy implements HeldPod {
@@ -116,7 +100,7 @@ class Tenancy implements HeldPod {
     if (kind === 'noCapacity') {
       throw failure('PodGone', `pod ${lease.podId} was stopped, and its GPU has been rented to somebody else since`);
     }
-    this.ready = await boot(this.run, lease);
+    this.ready = await this.rental.boot(lease);
   }
 }
 
@@ -128,10 +112,12 @@ class Rental {
   /** Pods known by id, each with the meter that runs for it. */
   private readonly meters = new Map<string, string>();
   private readonly creates = new AtMostOnce();
+  private readonly plan: PodPlan;
   private capacityUntilMs = 0;
 
-  constructor(run: Run) {
+  constructor(run: Run, plan: PodPlan) {
     this.run = run;
+    this.plan = plan;
   }
 
   /** Every create goes out under a name of its own; an unanswered one is settled before the next is tried. */
@@ -142,6 +128,26 @@ class Rental {
     this.accept(lease);
     if (earlier.length > 0) this.endSoon(earlier);
     return lease;
+  }
+
+  /** Waits until the pod has proven who it is; from then on its deadline follows the cap. */
+  async boot(lease: PodLease): Promise<ReadyPod> {
+    const { run } = this;
+    const { bootDeadlineMs } = run.requirePlan().settings;
+    const { hostMemoryGb } = this.plan.needs;
+    const cap = run.budget.currentCap();
+    const ready = await run.board.run(
+      'provision',
+      () =>
+        // One bound over all attempts: each attempt would otherwise start the boot deadline anew.
+        waitForPod.executeWithOptions({ scheduleToCloseTimeout: bootDeadlineMs + BOOT_SLACK_MS }, [
+          { run: run.ref, lease, bootDeadlineMs, hardDeadlineMs: run.deadline.atMs(), hostMemoryGb },
+        ]),
+      () => lease.gpuTypeId,
+    );
+    run.deadline.hold({ names: [lease.podName], pod: ready });
+    if (run.budget.currentCap() !== cap) run.deadline.moveSoon();
+    return ready;
   }
 
   /** From now on this pod costs that much: it was stopped, or started again. */
@@ -193,9 +199,10 @@ class Rental {
     const { installation, release } = plan;
     const podName = rentedName({ installation, name: plan.spec.name, release, attempt: ++run.podAttempts });
     const startedAtMs = Date.now();
-    const dearest = Math.max(...plan.ladder.map((rung) => rung.pricePerHour)) as PodLease['ratePerHour'];
-    const hardDeadlineMs = run.deadline.atMs(dearest);
-    await expectHolding({ run: run.ref, kind: 'pod', name: podName, hardDeadlineMs });
+    const ratePerHour = dearestRung([this.plan]);
+    const hardDeadlineMs = run.deadline.atMs(ratePerHour);
+    const remaining = run.budget.remaining();
+    await expectHolding({ run: run.ref, kind: 'pod', name: podName, hardDeadlineMs, ratePerHour, remaining });
     // Undo before deed: from here on release() looks for this name.
     this.sent.set(podName, startedAtMs);
     return {
@@ -211,7 +218,8 @@ class Rental {
 
   private async create(podName: string, lifetimeMs: number): Promise<PodLease> {
     const { run } = this;
-    const { ladder, needs, podImage, settings, spec } = run.requirePlan();
+    const { podImage, settings, spec } = run.requirePlan();
+    const { ladder, needs } = this.plan;
     const { maxUsdPerHour, capacityWait } = spec.compute;
     const outcome = await createPod.executeWithOptions({ summary: podName }, [
       {
@@ -219,6 +227,7 @@ class Rental {
         podName,
         plan: { ladder, needs, podImage, settings },
         maxPricePerHour: maxUsdPerHour === null ? null : fromUsd(maxUsdPerHour),
+        remaining: run.budget.remaining(),
         capacityWaitMs: Math.max(0, this.capacityUntilMs - Date.now()),
         lifetimeMs,
       },
