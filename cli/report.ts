@@ -1,13 +1,15 @@
-import type { PipelineResult } from '../contract/stages.ts';
+import type { PipelineResult, StageEstimate } from '../contract/stages.ts';
 import { formatMs } from '../domain/duration.ts';
-import { formatUsd } from '../domain/money.ts';
+import { addUsd, formatUsd } from '../domain/money.ts';
 import { table } from './output.ts';
 
 /** The final report of a run: per stage time, cost and result; then what exists now. */
 export function renderReport({ name, release, stages, outputs, spent, cap, overrun }: PipelineResult): string[] {
+  const estimates = outputs.plan?.estimate ?? [];
   const rows = stages.map(({ stage, state, startedAtMs, endedAtMs, cost, note }) => [
     stage,
     startedAtMs !== null && endedAtMs !== null ? formatMs(endedAtMs - startedAtMs) : '–',
+    ...(estimates.length > 0 ? [estimatedTime(estimates.find((row) => row.stage === stage))] : []),
     cost > 0 ? formatUsd(cost) : '–',
     [state, note].filter((text) => text !== '').join(': '),
   ]);
@@ -15,9 +17,9 @@ export function renderReport({ name, release, stages, outputs, spent, cap, overr
   return [
     `${name} ${release}`,
     '',
-    ...table([['stage', 'time', 'cost', 'result'], ...rows]),
+    ...table([['stage', 'time', ...(estimates.length > 0 ? ['estimated'] : []), 'cost', 'result'], ...rows]),
     '',
-    `spent ${formatUsd(spent)} of ${formatUsd(cap)}${overrun > 0 ? `, OVERRUN ${formatUsd(overrun)}` : ''}`,
+    `spent ${formatUsd(spent)} of ${formatUsd(cap)}${estimatedCost(estimates)}${overrun > 0 ? `, OVERRUN ${formatUsd(overrun)}` : ''}`,
     ...(ablate
       ? [
           `ablation    trial ${ablate.chosen.index}: projection ${ablate.chosen.baseProjection.toPrecision(3)} → ${ablate.chosen.projection.toPrecision(3)}, KL ${ablate.chosen.kl.toPrecision(3)}`,
@@ -32,4 +34,15 @@ export function renderReport({ name, release, stages, outputs, spent, cap, overr
       : []),
     ...(smoke ? [`asked       ${smoke.sample.prompt}`, `answered    ${smoke.sample.answer}`] : []),
   ];
+}
+
+const estimatedTime = (row: StageEstimate | undefined): string =>
+  row ? `${formatMs(row.lowMs)} – ${formatMs(row.highMs)}` : '–';
+
+/** Of the stages on rented pods; warm-up is bounded, not estimated. */
+function estimatedCost(estimates: readonly StageEstimate[]): string {
+  if (estimates.length === 0) return '';
+  const low = addUsd(...estimates.map(({ lowUsd }) => lowUsd));
+  const high = addUsd(...estimates.map(({ highUsd }) => highUsd));
+  return `; the pod was estimated at ${formatUsd(low)} – ${formatUsd(high)}`;
 }

@@ -6,6 +6,7 @@ import { renderReport } from '../../cli/report.ts';
 import type { RunView } from '../../client/pipelines.ts';
 import type { FollowDetails, PipelineResult, StageReport } from '../../contract/stages.ts';
 import { fromUsd, ZERO_USD } from '../../domain/money.ts';
+import { aPlan } from '../support/specs.ts';
 import type { JobLogPiece } from '../../services/registry/port.ts';
 
 const report = (changes: Partial<StageReport>): StageReport => ({
@@ -359,6 +360,15 @@ describe('report', () => {
     expect(lines).toContainEqual(expect.stringMatching(/^plan +1m 01s +\$0\.5000 +completed: fine$/));
     expect(lines).toContainEqual(expect.stringMatching(/^ablate +– +– +skipped$/));
     expect(lines.at(-1)).toBe('spent $1.5000 of $12.00');
+  });
+
+  test('says beside each stage what it was estimated at, and what the pod was', () => {
+    const row = { lowMs: 60_000, highMs: 120_000, lowUsd: fromUsd(0.4), highUsd: fromUsd(0.9), recordedRuns: 0 };
+    const plan = { ...aPlan(), estimate: [{ ...row, stage: 'plan' as const }] };
+    const lines = renderReport({ ...result, outputs: { plan } });
+    expect(lines).toContainEqual(expect.stringMatching(/^plan +1m 01s +1m 00s – 2m 00s +\$0\.5000/));
+    expect(lines).toContainEqual(expect.stringMatching(/^ablate +– +– +– +skipped$/));
+    expect(lines.join('\n')).toContain('the pod was estimated at $0.4000 – $0.9000');
   });
 
   test('an overrun cannot be overlooked', () => {
