@@ -129,19 +129,23 @@ test('a cancel during a slow create leaves no pod', async () => {
   expect((await viewRun(world.client, 'slow-create')).status).toBe('CANCELLED');
 });
 
-test('a pod that is taken away in mid-ablate is replaced, and the ablation goes on at its next trial', async () => {
-  const started = await startRun(world.client, podOnly('taken', { ablate: { trials: 12, minTrialSeconds: 0.5 } }));
+test('a pod that is taken away in mid-ablate is replaced by another GPU type, and the ablation goes on at its next trial', async () => {
+  const [H100, A100] = ['NVIDIA H100 80GB HBM3', 'NVIDIA A100-SXM4-80GB'] as const;
+  const ablate = { trials: 12, minTrialSeconds: 0.5 };
+  const started = await startRun(world.client, podOnly('taken', { ablate, compute: { gpus: [H100, A100] } }));
   await followed('taken', 'ablate');
   await until(
     async () => (await world.registry.loadCheckpoint(started.runId, 'ablate', 'ablate.tar')) ?? undefined,
     'a checkpoint',
   );
   const [first] = (await world.rented()).pods;
+  await world.setStock(H100, 'None');
   await world.takePodAway(first!.id);
   const result = await resultOf(world.client, started);
+  await world.setStock(H100, 'High');
   expect(result.outputs.ablate!.trialsCompleted).toBe(12);
   expect(await startsOf(started.runId)).toBe(1);
-  expect(result.outputs.provision!.podId).not.toBe(first!.id);
+  expect(result.outputs.provision).toMatchObject({ gpuTypeId: A100, tried: [`${H100} (SECURE): no stock`] });
 });
 
 test('failing reads and lagging lists of the provider, and a busy Hub, do not fail a run', async () => {

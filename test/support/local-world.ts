@@ -91,6 +91,11 @@ export class TestWorld {
     await this.admin('POST', `pods/${podId}/take-away`);
   }
 
+  /** What of a GPU type there is to rent on the secure cloud. */
+  async setStock(gpuTypeId: string, stock: 'High' | 'None'): Promise<void> {
+    await this.admin('POST', 'stock', { gpuTypeId, cloud: 'SECURE', stock });
+  }
+
   async rented(): Promise<SimulatorView> {
     return (await this.admin('GET', 'state')) as SimulatorView;
   }
