@@ -67,6 +67,10 @@ export const GPUS: readonly GpuRow[] = [
 
 /** Instance ids of CPU pods are `<flavour>-<vCPUs>-<GB of memory>` [D]. */
 export const CPU_FLAVORS: readonly string[] = ['cpu3c', 'cpu3g', 'cpu5c'];
+/** GB that come with a vCPU; made up for flavours other than `c`. */
+export const memoryPerVcpu = (flavor: string): number => (flavor.endsWith('g') ? 4 : 2);
+/** CUDA versions of the hosts, newest last; the simulator has no drivers and places pods by none of them. */
+export const CUDA_VERSIONS: readonly string[] = ['12.4', '12.6', '12.8', '13.0'];
 /** USD per vCPU-hour of a CPU pod; made up. */
 export const CPU_PRICE_PER_VCPU = 0.03;
 

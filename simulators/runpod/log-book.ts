@@ -7,16 +7,19 @@ export interface LogLine {
   ts: string;
 }
 
+/** Where to begin: after a time, or so many kept lines from the end. */
+export type LogStart = { since: number } | { tail: number };
+
 /** What pods and workers wrote, the last lines of each, for those who read it then or follow it. */
 export interface LogBook {
   write(id: string, source: LogLine['source'], line: string): void;
-  /** Everything kept, then what comes, until the subject is gone or `signal` fires. */
-  follow(id: string, signal: AbortSignal): AsyncGenerator<LogLine>;
+  /** What is kept from `start` on, then what comes, until the subject is gone or `signal` fires. */
+  follow(id: string, start: LogStart, signal: AbortSignal): AsyncGenerator<LogLine>;
   /** The subject is gone; those who follow it end. */
   end(id: string): void;
 }
 
-const KEPT_LINES = 2_000;
+const KEPT_LINES = 5_000;
 
 export function createLogBook(): LogBook {
   const books = new Map<string, { lines: LogLine[]; dropped: number; ended: boolean; news: EventEmitter }>();
@@ -35,7 +38,7 @@ export function createLogBook(): LogBook {
       }
       book.news.emit('news');
     },
-    async *follow(id, signal) {
+    async *follow(id, start, signal) {
       const book = bookOf(id);
       for (let next = 0; ;) {
         next = Math.max(next, book.dropped);

@@ -140,11 +140,10 @@ export function checkFunds({ store, ledger }: SimulatorContext, costPerHr: numbe
   }
 }
 
-/** `startSsh` adds the account's keys, unless the pod brings its own. */
-function keysOf({ store }: SimulatorContext, input: CommonInput, env: readonly KeyValue[]): KeyValue[] {
+/** `startSsh` gives the container the account's keys, as they are now, unless the pod brings its own. */
+function keysOf({ store }: SimulatorContext, input: CommonInput, env: readonly KeyValue[]): string | null {
   const { pubKey } = store.data;
-  if (!input.startSsh || pubKey === '' || env.some(({ key }) => key === 'PUBLIC_KEY')) return [];
-  return [{ key: 'PUBLIC_KEY', value: pubKey }];
+  return input.startSsh && pubKey !== '' && !env.some(({ key }) => key === 'PUBLIC_KEY') ? pubKey : null;
 }
 
 function newPod(context: SimulatorContext, input: CommonInput, machine: Machine): PodRecord {
@@ -161,7 +160,8 @@ function newPod(context: SimulatorContext, input: CommonInput, machine: Machine)
     containerDiskInGb: input.containerDiskInGb ?? template?.containerDiskInGb ?? 0,
     volumeMountPath: input.volumeMountPath ?? template?.volumeMountPath ?? '/workspace',
     ports: input.ports ?? template?.ports ?? '',
-    env: [...env, ...keysOf(context, input, env)],
+    env,
+    accountKeys: keysOf(context, input, env),
     dockerArgs: input.dockerArgs ?? template?.dockerArgs ?? '',
     templateId: input.templateId || null,
     networkVolumeId: input.networkVolumeId || null,

@@ -224,6 +224,7 @@ function runningRate({ costPerHr, gpuTypeId, containerDiskInGb, volumeInGb }: Po
 /** The pod's variables with secrets resolved, and what the platform injects. Visible to PID 1 only. */
 function containerEnv(context: SimulatorContext, pod: PodRecord): Record<string, string> {
   return {
+    ...(pod.accountKeys === null ? {} : { PUBLIC_KEY: pod.accountKeys }),
     ...Object.fromEntries(pod.env.map(({ key, value }) => [key, resolveSecrets(context, value)])),
     RUNPOD_POD_ID: pod.id,
     RUNPOD_API_KEY: pod.apiKey,

@@ -35,6 +35,8 @@ export interface PodRecord {
   rentedCostPerHr: number;
   /** USD per GPU-hour of a spot pod. */
   bidPerGpu: number | null;
+  /** The account's keys at its creation, when `startSsh` asked for them. */
+  accountKeys: string | null;
   /** Of a pod without GPU. */
   cpuFlavor: string | null;
   locked: boolean;
@@ -62,6 +64,7 @@ export interface TemplateRecord {
   registryId: string | null;
   category: string;
   startSsh: boolean;
+  startJupyter: boolean;
   allowedCudaVersions: string[];
   /** The endpoint whose own copy this is: it goes when the endpoint goes. */
   boundEndpointId: string | null;

@@ -15,6 +15,7 @@ export interface SaveTemplateInput {
   isPublic?: boolean | null;
   readme?: string | null;
   startSsh?: boolean | null;
+  startJupyter?: boolean | null;
   category?: string | null;
   containerRegistryAuthId?: string | null;
   allowedCudaVersions?: string[] | null;
@@ -44,6 +45,7 @@ export function saveTemplate({ store }: SimulatorContext, input: SaveTemplateInp
     registryId: input.containerRegistryAuthId || null,
     category: input.category ?? 'NVIDIA',
     startSsh: input.startSsh ?? false,
+    startJupyter: input.startJupyter ?? false,
     allowedCudaVersions: input.allowedCudaVersions ?? [],
     boundEndpointId: templates[input.id ?? '']?.boundEndpointId ?? null,
   };

@@ -121,7 +121,7 @@ describe('who may ask', () => {
       ['DELETE', `/pods/${other}`],
       ['GET', '/serverless'],
     ] as const) {
-      expect(await call(method, path, undefined, key)).toMatchObject(problem(403, /permission/));
+      expect(await call(method, path, undefined, key)).toMatchObject(problem(403, 'access denied'));
     }
     expect((await call('POST', `/pods/${mine}/action`, { action: 'stop' }, key)).status).toBe(200);
     expect((await call('POST', `/pods/${mine}/action`, { action: 'terminate' }, key)).status).toBe(204);
@@ -212,7 +212,7 @@ describe('pods', () => {
     expect(renamed.body).toMatchObject({ name: 'other', locked: true, ssh: { direct: { port } } });
     const changed = await call('PATCH', `/pods/${id}`, {
       image: 'runpod/base:1',
-      mounts: { persistent: { size: 120 } },
+      mounts: { persistent: { size: 120, path: '/workspace' } },
       env: { A: 'b' },
     });
     expect(changed.body).toMatchObject({
@@ -230,24 +230,39 @@ describe('pods', () => {
   test('422 names what is wrong in the body', async () => {
     const errorsOf = async (change: object) => {
       const answer = await call('POST', '/pods', podBody('x', change));
-      expect(answer).toMatchObject(problem(422, /schema/));
+      expect(answer).toMatchObject(problem(422, /validation failed/));
       return answer.body['errors'];
     };
     expect(await errorsOf({ cloud: 'ALL' })).toEqual(['$.cloud: value must be one of "SECURE", "COMMUNITY"']);
-    expect(await errorsOf({ gpu: undefined })).toEqual(['$: exactly one of gpu and cpu is required']);
     expect(await errorsOf({ image: undefined })).toEqual(['$.image: required unless templateId is given']);
     expect(await errorsOf({ gpus: [] })).toEqual(['$.gpus: unknown property']);
-    expect(await errorsOf({ mounts: { persistent: { size: 5 } } })).toEqual([
+    expect(await errorsOf({ mounts: { persistent: { size: 5, path: '/workspace' } } })).toEqual([
       expect.stringContaining('$.mounts.persistent.size'),
     ]);
     expect(await errorsOf({ ports: ['22'] })).toEqual([expect.stringContaining('$.ports[0]')]);
-    expect(await errorsOf({ gpu: { id: H100, minCudaVersion: '12.8', allowedCudaVersions: ['12.8'] } })).toHaveLength(
-      1,
-    );
     const id = await createPod();
     const action = await call('POST', `/pods/${id}/action`, { action: 'pause' });
     expect(action.body['errors']).toEqual(['$.action: value must be one of "start", "stop", "restart", "terminate"']);
     expect(await call('POST', `/pods/${id}/action`)).toMatchObject(problem(400, /JSON/));
+  });
+
+  test('what contradicts itself is 400', async () => {
+    const refused = async (change: object, detail: RegExp) => {
+      expect(await call('POST', '/pods', podBody('x', change))).toMatchObject(problem(400, detail));
+    };
+    await refused({ gpu: undefined }, /exactly one of gpu and cpu/);
+    await refused({ cpu: { id: 'cpu3c', vcpuCount: 2 } }, /exactly one of gpu and cpu/);
+    await refused({ gpu: undefined, cpu: { id: 'cpu3c', vcpuCount: 2 } }, /mounts.persistent/);
+    await refused({ gpu: { id: H100, minCudaVersion: '12.8', allowedCudaVersions: ['12.8'] } }, /mutually exclusive/);
+  });
+
+  test('a locked pod cannot be stopped; a wrong method is 405', async () => {
+    const id = await createPod();
+    await call('PATCH', `/pods/${id}`, { locked: true });
+    expect(await call('POST', `/pods/${id}/action`, { action: 'stop' })).toMatchObject(problem(409, /locked/));
+    const put = await call('PUT', `/pods/${id}`, {});
+    expect(put).toMatchObject(problem(405, /not allowed/));
+    expect(put.headers.get('allow')).toBe('GET, PATCH, DELETE');
   });
 
   test('no capacity is 400, no funds 402, an unknown template 404', async () => {
@@ -277,27 +292,30 @@ describe('pods', () => {
     expect([answer.status, await answer.text()]).toEqual([503, 'overloaded']);
   });
 
-  test('startSsh needs a key of the account or one of its own, and fills PUBLIC_KEY in', async () => {
-    const { PUBLIC_KEY: key, ...env } = podRequest('x').env;
-    const body = podBody('x', { env, startSsh: true });
-    expect(await call('POST', '/pods', body)).toMatchObject(problem(400, /SSH key/));
-    const keys = await call('PUT', '/account/ssh-keys', { sshKeys: [key] });
-    expect(keys.body).toEqual({ sshKeys: [key] });
-    const pod = await call('POST', '/pods', body);
-    expect(pod.body).toMatchObject({ env: { PUBLIC_KEY: key } });
+  test("startSsh gives the container the account's keys; without any it does nothing", async () => {
+    const { PUBLIC_KEY: key, ...env } = podRequest('anneal-t-account').env;
+    expect((await call('PUT', '/account/ssh-keys', { keys: [key] })).body).toEqual({ keys: [key] });
     expect((await graphql('{ myself { pubKey } }')).data).toEqual({ myself: { pubKey: key } });
-    await call('PUT', '/account/ssh-keys', { sshKeys: [] });
-    expect((await call('GET', '/account/ssh-keys')).body).toEqual({ sshKeys: [] });
+    const id = await createPod({ env, startSsh: true });
+    const target = { podName: 'anneal-t-account', address: await reachable(id), pinnedHostKey: null };
+    expect((await world.ssh.exec(target, 'echo in', { timeoutMs: 20_000 })).stdout).toBe('in\n');
+    await call('PUT', '/account/ssh-keys', { keys: [] });
+    expect((await call('GET', '/account/ssh-keys')).body).toEqual({ keys: [] });
+    const shut = await createPod({ env, startSsh: true });
+    const refused = world.ssh.exec({ ...target, address: await reachable(shut) }, 'true', { timeoutMs: 20_000 });
+    await expect(refused).rejects.toMatchObject({ kind: 'authentication' });
+    expect((await call('PUT', '/account/ssh-keys', { keys: ['no key'] })).status).toBe(422);
   });
 
   test('a CPU pod', async () => {
     const { status, body } = await call(
       'POST',
       '/pods',
-      podBody('x', { gpu: undefined, cpu: { id: 'cpu3c', vcpuCount: 2 } }),
+      podBody('x', { gpu: undefined, mounts: undefined, cpu: { id: 'cpu3c', vcpuCount: 2 } }),
     );
     expect(status).toBe(201);
-    expect(body).toMatchObject({ gpu: null, cpu: { id: 'cpu3c', vcpuCount: 2 }, memory: 4 });
+    expect(body).toMatchObject({ cpu: { id: 'cpu3c', vcpuCount: 2, memory: 4 } });
+    expect(body).not.toHaveProperty('gpu');
   });
 
   test('logs come as events: what was written, then what comes, until the pod is gone', async () => {
@@ -337,7 +355,6 @@ describe('serverless', () => {
       env: { MODEL_NAME: 'org/model' },
       timeout: 0,
       flashboot: 'OFF',
-      version: 1,
     });
     const { health } = endpoint['requestUrls'] as { health: string };
     const answer = await fetch(health, { headers: { authorization: `Bearer ${API_KEY}` } });
@@ -369,7 +386,7 @@ describe('serverless', () => {
     const endpoint = await create({ image: undefined, templateId, env: { B: '2' } });
     expect(endpoint).toMatchObject({ image: 'i:1', env: { A: '1', B: '2' } });
     expect((await call('PATCH', `/templates/${templateId}`, { image: 'i:2' })).body).toMatchObject({ image: 'i:2' });
-    expect((await call('GET', `/serverless/${endpoint.id}`)).body).toMatchObject({ image: 'i:1', version: 1 });
+    expect((await call('GET', `/serverless/${endpoint.id}`)).body).toMatchObject({ image: 'i:1' });
     expect((await call('DELETE', `/templates/${templateId}`)).status).toBe(204);
     // The endpoint's own copy is no template of the account, and goes with the endpoint.
     expect((await call('GET', '/templates')).body).toEqual({ templates: [] });
@@ -399,8 +416,37 @@ describe('serverless', () => {
     });
     expect(diff).toContainEqual({ field: 'env.MODEL_REVISION', old: null, new: 'abc' });
     expect((await call('GET', `/serverless/${id}`)).body).toMatchObject({
-      env: { MODEL_NAME: 'org/model', MODEL_REVISION: 'abc' },
+      env: { MODEL_REVISION: 'abc' },
     });
+  });
+
+  test('PATCH of a part of gpu keeps the rest; a template is applied once, its variables merged with the body', async () => {
+    const { id } = await create();
+    const cuda = await call('PATCH', `/serverless/${id}`, { gpu: { minCudaVersion: '12.8' } });
+    expect(cuda.body).toMatchObject({ gpu: { pools: ['AMPERE_80'], count: 1, minCudaVersion: '12.8' } });
+    expect(await call('PATCH', `/serverless/${id}`, { gpu: { excludedTypes: ['NVIDIA A40'] } })).toMatchObject(
+      problem(400, /requires gpu.pools/),
+    );
+    const template = await call('POST', '/templates', {
+      name: 'anneal-t-applied',
+      image: 'i:9',
+      env: { A: '1', B: '1' },
+    });
+    const templateId = template.body['id'] as string;
+    expect((await call('PATCH', `/serverless/${id}`, { templateId })).status).toBe(422);
+    await call('PATCH', `/templates/${templateId}`, { serverless: true });
+    const applied = await call('PATCH', `/serverless/${id}`, { templateId, env: { B: '2' } });
+    expect(applied.body).toMatchObject({ image: 'i:9', env: { A: '1', B: '2' } });
+    expect(applied.body['env']).not.toHaveProperty('MODEL_NAME');
+    expect((await call('DELETE', `/templates/${templateId}`)).status).toBe(204);
+  });
+
+  test('an idle timeout means nothing where requests are counted', async () => {
+    const counted = { scaling: { type: 'REQUEST_COUNT', requestCount: 1 } };
+    expect(await call('POST', '/serverless', endpointBody(counted))).toMatchObject(problem(400, /idleTimeout/));
+    const endpoint = await create({ ...counted, workers: { min: 0, max: 1 } });
+    expect(endpoint).toMatchObject({ workers: { min: 0, max: 1 }, scaling: counted.scaling });
+    expect(endpoint['workers']).not.toHaveProperty('idleTimeout');
   });
 
   test('DELETE needs no drain and takes the jobs with it', async () => {
@@ -430,7 +476,7 @@ describe('serverless', () => {
       '/serverless',
       endpointBody({ scaling: { type: 'QUEUE_DELAY', queueDelay: 0.1 } }),
     );
-    expect(wrong).toMatchObject(problem(422, /schema/));
+    expect(wrong).toMatchObject(problem(422, /validation failed/));
     expect(wrong.body['errors']).toEqual([expect.stringContaining('$.scaling.queueDelay')]);
   });
 
@@ -480,16 +526,20 @@ test('templates: create, read, change, delete; one in use is 400, a taken name 4
   );
   expect((await call('GET', `/templates/${id}`)).body).toEqual(created.body);
   const pod = await call('POST', '/pods', { name: 'x', templateId: id, gpu: { id: H100 } });
-  expect(pod.body).toMatchObject({ image: 'i:1', disk: 20, template: id, mounts: { persistent: { size: 30 } } });
+  expect(pod.body).toMatchObject({ image: 'i:1', disk: 20, template: null, mounts: { persistent: { size: 30 } } });
+  // GraphQL's pods keep their link to the template.
+  const linked = await graphql(
+    `mutation { podFindAndDeployOnDemand(input: { name: "x", gpuTypeId: "${H100}", templateId: "${id}" }) { id } }`,
+  );
   expect(await call('DELETE', `/templates/${id}`)).toMatchObject(problem(400, /in use/));
-  await call('DELETE', `/pods/${pod.body['id'] as string}`);
+  await call('DELETE', `/pods/${(linked.data['podFindAndDeployOnDemand'] as unknown as { id: string }).id}`);
   expect((await call('DELETE', `/templates/${id}`)).status).toBe(204);
   expect(await call('GET', `/templates/${id}`)).toMatchObject(problem(404, 'template not found'));
 });
 
 test('network volumes: sizes, growth, in use, deletion', async () => {
   const create = (size: number) => call('POST', '/network-volumes', { name: 'v', size, dataCenter: 'EU-RO-1' });
-  expect(await create(9)).toMatchObject(problem(422, /schema/));
+  expect(await create(9)).toMatchObject(problem(422, /validation failed/));
   const created = await create(20);
   expect(created).toMatchObject({ status: 201, body: { size: 20, dataCenter: 'EU-RO-1', type: 'STANDARD' } });
   const id = created.body['id'] as string;
@@ -509,7 +559,7 @@ test('network volumes: sizes, growth, in use, deletion', async () => {
 
 test('registries never show passwords', async () => {
   const created = await call('POST', '/registries', { name: 'r', username: 'u', password: 'hidden' });
-  expect(created).toMatchObject({ status: 201, body: { name: 'r', username: 'u' } });
+  expect(created).toMatchObject({ status: 201, body: { name: 'r' } });
   const list = await call('GET', '/registries');
   expect(list.body).toMatchObject({ registries: [{ name: 'r' }] });
   expect(JSON.stringify([created.body, list.body])).not.toContain('hidden');
@@ -540,22 +590,34 @@ describe('catalog', () => {
       secure: true,
       community: true,
       price: { secure: 3.99, community: 2.69, serverless: 4.176 },
-      maxCount: 8,
+      maxCount: { secure: 8, community: 8 },
     });
-    expect(await gpu('?include=AVAILABILITY&product=POD')).toMatchObject({ availability: 'HIGH' });
+    const asked = '?include=AVAILABILITY&product=POD';
+    expect(await gpu(asked)).toMatchObject({ availability: 'HIGH' });
+    expect(await gpu(`${asked}&cloud=COMMUNITY`)).toMatchObject({ availability: 'LOW' });
+    expect(await gpu(`${asked}&count=9`)).toMatchObject({ availability: 'NONE' });
     await sim('stock', { gpuTypeId: H100, cloud: 'SECURE', dataCenterId: 'US-KS-2', stock: 'None' });
-    await sim('stock', { gpuTypeId: H100, cloud: 'COMMUNITY', stock: 'None' });
-    const row = await gpu('?include=AVAILABILITY&product=POD');
+    const row = await gpu(asked);
     expect(row.availability).toBe('HIGH');
-    expect(row.dataCenters).toContainEqual({ id: 'US-KS-2', availability: 'NONE' });
-    expect(await gpu('?include=AVAILABILITY&product=POD&dataCenterId=US-KS-2')).toMatchObject({ availability: 'NONE' });
+    expect(row.dataCenters).toContainEqual({ id: 'EU-RO-1', name: 'EU-RO-1', availability: 'HIGH' });
+    expect(row.dataCenters?.map(({ id }) => id)).not.toContain('US-KS-2');
     await sim('stock', { pool: 'ADA_80_PRO', stock: 'Low' });
     expect(await gpu('?include=AVAILABILITY&product=SERVERLESS')).toMatchObject({ availability: 'LOW' });
-    const { dataCenters } = (await call('GET', '/catalog/datacenters?include=AVAILABILITY')).body as {
-      dataCenters: { id: string; gpus: { id: string; availability: string }[] }[];
-    };
-    expect(dataCenters.find(({ id }) => id === 'US-KS-2')?.gpus).toContainEqual({ id: H100, availability: 'NONE' });
-    expect(await call('GET', '/catalog/gpus?include=AVAILABILITY&product=X')).toMatchObject(problem(422, /query/));
+    await sim('stock', { gpuTypeId: H100, cloud: 'COMMUNITY', stock: 'None' });
+    const nowhere = await gpu(`${asked}&cloud=COMMUNITY`);
+    expect(nowhere.availability).toBe('NONE');
+    expect(nowhere).not.toHaveProperty('dataCenters');
+    expect((await call('GET', `/catalog/gpus/${encodeURIComponent(H100)}${asked}`)).body).toEqual(await gpu(asked));
+    const place = await call('GET', '/catalog/datacenters/US-KS-2?include=GPU_AVAILABILITY');
+    expect(place.body['gpuAvailability']).toContainEqual({ id: H100, name: 'H100 SXM', availability: 'NONE' });
+    expect((await call('GET', '/catalog/datacenters')).body).toMatchObject({
+      dataCenters: [{ id: 'EU-RO-1' }, {}, {}, {}, {}, {}, {}],
+    });
+    for (const query of ['include=AVAILABILITY', 'product=POD', 'count=2']) {
+      expect(await call('GET', `/catalog/gpus?${query}`)).toMatchObject(problem(400, /include=AVAILABILITY/));
+    }
+    expect(await call('GET', '/catalog/gpus?include=AVAILABILITY&product=X')).toMatchObject(problem(422, /validation/));
+    expect(await call('GET', '/catalog/gpus/none')).toMatchObject(problem(404, /not found/));
     // The pod is placed where there is stock, and nowhere else.
     const create = (dataCenterIds: string[]) => call('POST', '/pods', podBody('x', { dataCenterIds }));
     expect(await create(['US-KS-2'])).toMatchObject(problem(400, /no longer any instances/));
@@ -582,17 +644,27 @@ test('billing sums what the ledger has, by pod and in parts', async () => {
     const found = await bill(`pods?podId=${id}&bucketSize=hour`);
     return (found.records[0]?.['totalAmount'] ?? 0) > 0 ? found : null;
   });
-  expect(metadata).toMatchObject({ bucketSize: 'hour', startTime: expect.any(String), endTime: expect.any(String) });
   const record = records[0]!;
-  expect(record).toMatchObject({ podId: id, gpuTypeId: H100, cpuAmount: 0 });
+  expect(record).toMatchObject({ podId: id, cpuAmount: 0, startTime: expect.any(String), endTime: expect.any(String) });
   expect(record['totalAmount']).toBeCloseTo(record['gpuAmount']! + record['diskAmount']!, 9);
   expect(record['gpuAmount']! / record['diskAmount']!).toBeCloseTo(3.99 / ((140 * 0.1) / 730), 3);
+  expect(metadata).toMatchObject({
+    query: { bucketSize: 'hour', podId: id },
+    recordCount: 1,
+    uniquePodCount: 1,
+    totals: { totalAmount: record['totalAmount'] },
+  });
   expect((await bill('pods?podId=other')).records).toEqual([]);
-  const volumes = await bill(`network-volumes?networkVolumeId=${volume.body['id'] as string}`);
-  expect(volumes.records).toMatchObject([{ gpuAmount: 0, diskAmount: expect.any(Number) }]);
+  expect((await bill(`pods?podId=${id}&bucketSize=week&lastN=2`)).records).toHaveLength(1);
+  const volumeId = volume.body['id'] as string;
+  const volumes = await bill(`network-volumes?networkVolumeId=${volumeId}`);
+  expect(volumes.records).toMatchObject([{ networkVolumeId: volumeId, standardAmount: expect.any(Number) }]);
   expect((await bill('serverless')).records).toBeInstanceOf(Array);
-  expect(await call('GET', '/billing/pods?bucketSize=century')).toMatchObject(problem(422, /query/));
-  await call('DELETE', `/network-volumes/${volume.body['id'] as string}`);
+  expect(await call('GET', '/billing/pods?bucketSize=century')).toMatchObject(problem(422, /validation/));
+  expect(await call('GET', '/billing/pods?lastN=1&startTime=2026-05-01T00:00:00Z')).toMatchObject(
+    problem(400, /lastN/),
+  );
+  await call('DELETE', `/network-volumes/${volumeId}`);
 });
 
 test('limits: every authenticated answer carries them, and beyond them is 429 with Retry-After', async () => {

@@ -1,22 +1,58 @@
-import { CPU_FLAVORS, CPU_PRICE_PER_VCPU, DATA_CENTERS, GPUS, POOL_PRICE_PER_SECOND } from '../catalogue.ts';
-import type { GpuRow, StockWord } from '../catalogue.ts';
-import { gpuStock, isDataCenter } from '../context.ts';
+import { z } from 'zod';
+import {
+  CPU_FLAVORS,
+  CUDA_VERSIONS,
+  memoryPerVcpu,
+  CPU_PRICE_PER_VCPU,
+  DATA_CENTERS,
+  GPUS,
+  POOL_PRICE_PER_SECOND,
+} from '../catalogue.ts';
+import type { GpuRow } from '../catalogue.ts';
+import { gpuStock } from '../context.ts';
 import { notFound, Problem } from './problem.ts';
 import type { V2Request, V2Route, V2World } from './router.ts';
 import { view as templateView } from './templates.ts';
 
-type Product = 'POD' | 'SERVERLESS';
+const PRODUCTS = ['POD', 'SERVERLESS', 'CLUSTER'] as const;
+const list = <T extends string>(words: readonly [T, ...T[]]) =>
+  z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(words)));
+const gpuQuery = z.strictObject({
+  include: list(['AVAILABILITY']).optional(),
+  product: list(PRODUCTS).optional(),
+  count: z.coerce.number().int().min(1).optional(),
+  cloud: z.enum(['SECURE', 'COMMUNITY']).optional(),
+  countryCodes: z.string().optional(),
+  cudaVersions: z.string().optional(),
+  minCudaVersion: z.string().optional(),
+});
+const placeQuery = z.looseObject({ include: list(['GPU_AVAILABILITY', 'CPU_AVAILABILITY']).optional() });
 
-/** `/v2/catalog`: what there is to rent, with stock where `include=AVAILABILITY` asks for it. */
+/** What is asked about stock; null = nothing. */
+type Wanted = { serverless: boolean; count: number; cloud: 'SECURE' | 'COMMUNITY' } | null;
+
+/** `/v2/catalog`: what there is to rent, with stock where the query asks for it. */
 export function addCatalog(route: V2Route, { context }: V2World): void {
-  const stock = (gpu: GpuRow, product: Product, dataCenterId?: string): string => {
-    // Serverless workers run on the secure cloud.
-    const clouds = product === 'POD' ? (['SECURE', 'COMMUNITY'] as const) : (['SECURE'] as const);
-    const scripted = product === 'SERVERLESS' && gpu.pool ? context.store.data.stock[gpu.pool] : undefined;
-    const words = scripted ? [scripted] : clouds.map((cloud) => gpuStock(context, gpu.id, cloud, dataCenterId));
-    return ((['High', 'Medium', 'Low'] as StockWord[]).find((word) => words.includes(word)) ?? 'None').toUpperCase();
+  const known = GPUS.filter(({ id }) => id !== 'unknown');
+
+  /** Serverless workers run on the secure cloud; a pool's scripted stock is that of its members. */
+  const stock = (gpu: GpuRow, { serverless, count, cloud }: NonNullable<Wanted>, dataCenterId?: string): string => {
+    const scripted = serverless && gpu.pool ? context.store.data.stock[gpu.pool] : undefined;
+    if (count > gpu.maxGpuCount) return 'NONE';
+    return (scripted ?? gpuStock(context, gpu.id, serverless ? 'SECURE' : cloud, dataCenterId)).toUpperCase();
   };
-  const gpuView = (gpu: GpuRow, product: Product | null, dataCenterId: string | undefined) => ({
+  const available = (gpu: GpuRow, wanted: NonNullable<Wanted>) => {
+    const availability = stock(gpu, wanted);
+    const places = DATA_CENTERS.map((id) => ({ id, name: id, availability: stock(gpu, wanted, id) }));
+    // Those that have none are not listed, and no list stands for none anywhere.
+    const dataCenters = places.filter((place) => place.availability !== 'NONE');
+    const cudaVersions = CUDA_VERSIONS.map((version) => ({ version, available: availability !== 'NONE' }));
+    return { availability, cudaVersions, ...(dataCenters.length > 0 ? { dataCenters } : {}) };
+  };
+  const gpuView = (gpu: GpuRow, wanted: Wanted) => ({
     id: gpu.id,
     name: gpu.displayName,
     pool: gpu.pool,
@@ -24,44 +60,60 @@ export function addCatalog(route: V2Route, { context }: V2World): void {
     memory: gpu.memoryInGb,
     secure: gpu.securePrice !== null,
     community: gpu.communityPrice !== null,
-    price: { secure: gpu.securePrice, community: gpu.communityPrice, serverless: perHour(gpu.pool) },
-    maxCount: gpu.maxGpuCount,
-    ...(product === null
-      ? {}
-      : {
-          availability: stock(gpu, product, dataCenterId),
-          dataCenters: DATA_CENTERS.map((id) => ({ id, availability: stock(gpu, product, id) })),
-        }),
+    price: { secure: gpu.securePrice ?? 0, community: gpu.communityPrice ?? 0, ...serverlessPrice(gpu.pool) },
+    maxCount: {
+      secure: gpu.securePrice === null ? 0 : gpu.maxGpuCount,
+      community: gpu.communityPrice === null ? 0 : gpu.maxGpuCount,
+    },
+    ...(wanted === null ? {} : available(gpu, wanted)),
   });
-  const known = GPUS.filter(({ id }) => id !== 'unknown');
+  const dataCenterView = (id: string, include: readonly string[]) => {
+    const asked = { serverless: false, count: 1, cloud: 'SECURE' } as const;
+    const gpus = known.map((gpu) => ({ id: gpu.id, name: gpu.displayName, availability: stock(gpu, asked, id) }));
+    const cpus = CPU_FLAVORS.map((flavor) => ({ id: flavor, name: flavor, availability: 'HIGH' }));
+    return {
+      id,
+      name: id,
+      region: id.startsWith('EU') ? 'EUROPE' : 'NORTH_AMERICA',
+      globalNetwork: true,
+      networkVolumeTypes: ['STANDARD', 'HIGH_PERFORMANCE'],
+      compliance: [],
+      ...(include.includes('GPU_AVAILABILITY') ? { gpuAvailability: gpus } : {}),
+      ...(include.includes('CPU_AVAILABILITY') ? { cpuAvailability: cpus } : {}),
+    };
+  };
+  const cpuView = (id: string) => ({
+    id,
+    name: id,
+    group: id.slice(0, 4),
+    vcpu: { min: 2, max: 32 },
+    ramGbPerVcpu: memoryPerVcpu(id),
+    price: { securePerVcpu: CPU_PRICE_PER_VCPU, serverlessPerVcpu: CPU_PRICE_PER_VCPU },
+  });
 
   route('get', '/catalog/gpus', 'v2.catalog.gpus', (request) => {
-    const dataCenterId = request.query('dataCenterId');
-    if (dataCenterId !== undefined && !isDataCenter(dataCenterId)) throw notFound('data center');
-    const product = productOf(request);
-    return { body: { gpus: known.map((gpu) => gpuView(gpu, product, dataCenterId)) } };
+    const wanted = wantedOf(request);
+    return { body: { gpus: known.map((gpu) => gpuView(gpu, wanted)) } };
+  });
+  route('get', '/catalog/gpus/:id', 'v2.catalog.gpus', (request) => {
+    const gpu = known.find(({ id }) => id === request.param('id'));
+    if (!gpu) throw notFound('GPU type');
+    return { body: gpuView(gpu, wantedOf(request)) };
   });
   route('get', '/catalog/datacenters', 'v2.catalog.datacenters', (request) => {
-    const product = productOf(request);
-    const gpus = (dataCenterId: string) =>
-      product === null
-        ? {}
-        : { gpus: known.map((gpu) => ({ id: gpu.id, availability: stock(gpu, product, dataCenterId) })) };
-    return {
-      body: {
-        dataCenters: DATA_CENTERS.map((id) => ({
-          id,
-          name: id,
-          location: id.split('-')[0],
-          networkVolumes: true,
-          ...gpus(id),
-        })),
-      },
-    };
+    const { include = [] } = request.readQuery(placeQuery);
+    return { body: { dataCenters: DATA_CENTERS.map((id) => dataCenterView(id, include)) } };
   });
-  route('get', '/catalog/cpus', 'v2.catalog.cpus', () => ({
-    body: { cpus: CPU_FLAVORS.map((id) => ({ id, name: id, price: { secure: CPU_PRICE_PER_VCPU } })) },
-  }));
+  route('get', '/catalog/datacenters/:id', 'v2.catalog.datacenters', (request) => {
+    const id = request.param('id');
+    if (!DATA_CENTERS.includes(id)) throw notFound('data center');
+    return { body: dataCenterView(id, request.readQuery(placeQuery).include ?? []) };
+  });
+  route('get', '/catalog/cpus', 'v2.catalog.cpus', () => ({ body: { cpus: CPU_FLAVORS.map(cpuView) } }));
+  route('get', '/catalog/cpus/:id', 'v2.catalog.cpus', (request) => {
+    if (!CPU_FLAVORS.includes(request.param('id'))) throw notFound('CPU flavor');
+    return { body: cpuView(request.param('id')) };
+  });
   route('get', '/catalog/templates', 'v2.catalog.templates', () => ({
     body: {
       templates: Object.values(context.store.data.templates)
@@ -71,19 +123,20 @@ export function addCatalog(route: V2Route, { context }: V2World): void {
   }));
 }
 
-/** null = stock was not asked for. */
-function productOf(request: V2Request): Product | null {
-  const include = request.query('include');
-  if (include === undefined) return null;
-  if (include !== 'AVAILABILITY')
-    throw new Problem(422, 'bad query', ['$.include: value must be one of "AVAILABILITY"']);
-  const product = request.query('product') ?? 'POD';
-  if (product === 'POD' || product === 'SERVERLESS') return product;
-  throw new Problem(422, 'bad query', ['$.product: value must be one of "POD", "SERVERLESS"']);
+/** Stock is asked for with a product, and filters without it mean nothing: 400 either way. */
+function wantedOf(request: V2Request): Wanted {
+  const { include, product, count, cloud, ...filters } = request.readQuery(gpuQuery);
+  if (include === undefined) {
+    const stray = [product, count, cloud, ...Object.values(filters)].some((value) => value !== undefined);
+    if (stray) throw new Problem(400, 'product, count, cloud and the other filters need include=AVAILABILITY');
+    return null;
+  }
+  if (product === undefined) throw new Problem(400, 'include=AVAILABILITY needs product');
+  return { serverless: product.includes('SERVERLESS'), count: count ?? 1, cloud: cloud ?? 'SECURE' };
 }
 
-/** Price of a worker's GPU in USD per hour. */
-function perHour(pool: string | null): number | null {
+/** USD per hour of a worker's GPU; absent without a listed price. */
+function serverlessPrice(pool: string | null): { serverless?: number } {
   const perSecond = POOL_PRICE_PER_SECOND[pool ?? ''];
-  return perSecond == null ? null : Number((perSecond * 3600).toFixed(4));
+  return perSecond == null ? {} : { serverless: Number((perSecond * 3600).toFixed(4)) };
 }

@@ -9,6 +9,7 @@ export function endpointView({ context }: V2World, endpoint: EndpointRecord) {
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '');
+  const countsRequests = endpoint.type !== 'LB' && endpoint.scalerType === 'REQUEST_COUNT';
   const base = `${context.url}/v2/${endpoint.id}`;
   return {
     id: endpoint.id,
@@ -32,22 +33,29 @@ export function endpointView({ context }: V2World, endpoint: EndpointRecord) {
       endpoint.scalerType === 'REQUEST_COUNT'
         ? { type: 'REQUEST_COUNT', requestCount: endpoint.scalerValue }
         : { type: 'QUEUE_DELAY', queueDelay: endpoint.scalerValue },
-    workers: { min: endpoint.workersMin, max: endpoint.workersMax, idleTimeout: endpoint.idleTimeout },
+    workers: {
+      min: endpoint.workersMin,
+      max: endpoint.workersMax,
+      // Means nothing there, and is left out.
+      ...(countsRequests ? {} : { idleTimeout: endpoint.idleTimeout }),
+    },
     dataCenterIds: endpoint.locations.split(',').filter((id) => id !== ''),
     networkVolumes: endpoint.networkVolumeIds,
     timeout: endpoint.executionTimeoutMs,
     flashboot: endpoint.flashBootType,
-    version: endpoint.version,
     createdAt: iso(endpoint.createdAt),
-    requestUrls: {
-      run: `${base}/run`,
-      runSync: `${base}/runsync`,
-      status: `${base}/status/{jobId}`,
-      stream: `${base}/stream/{jobId}`,
-      cancel: `${base}/cancel/{jobId}`,
-      retry: `${base}/retry/{jobId}`,
-      purgeQueue: `${base}/purge-queue`,
-      health: `${base}/health`,
-    },
+    requestUrls:
+      endpoint.type === 'LB'
+        ? { base, health: `${base}/ping` }
+        : {
+            run: `${base}/run`,
+            runSync: `${base}/runsync`,
+            status: `${base}/status/{job_id}`,
+            stream: `${base}/stream/{job_id}`,
+            cancel: `${base}/cancel/{job_id}`,
+            retry: `${base}/retry/{job_id}`,
+            purgeQueue: `${base}/purge-queue`,
+            health: `${base}/health`,
+          },
   };
 }

@@ -13,7 +13,8 @@ import { addWorkers } from './workers.ts';
 
 /** Mounts the REST v2 control plane: before the job API, which shares its prefix. */
 export function mountV2(app: Hono<{ Bindings: Bindings }>, world: V2World): void {
-  const route = v2Router(app, world);
+  const methods = new Map<string, readonly string[]>();
+  const route = v2Router(app, world, methods);
   addPods(route, world);
   addServerless(route, world);
   addWorkers(route, world);
@@ -23,5 +24,5 @@ export function mountV2(app: Hono<{ Bindings: Bindings }>, world: V2World): void
   addAccount(route, world);
   addCatalog(route, world);
   addBilling(route, world);
-  mountUnknown(app, world);
+  mountUnknown(app, world, methods);
 }

@@ -24,15 +24,14 @@ export function podView({ context, fleet }: V2World, pod: PodRecord) {
     ports: portList(pod.ports),
     registry: pod.registryId,
     status,
-    actions: status === 'EXITED' ? ['start', 'terminate'] : ['stop', 'restart', 'terminate'],
-    cost: pod.costPerHr,
+    actions: actionsOf(status),
+    cost: pod.desiredStatus === 'RUNNING' ? pod.costPerHr : 0,
     cloud: pod.cloud,
     dataCenterId: pod.dataCenterId,
     cudaVersion: pod.gpuTypeId === '' ? null : CUDA_VERSION,
-    gpu: pod.gpuTypeId === '' ? null : { id: pod.gpuTypeId, count: pod.gpuCount },
-    cpu: pod.cpuFlavor === null ? null : { id: pod.cpuFlavor, vcpuCount: pod.vcpuCount },
-    memory: pod.memoryInGb,
-    vcpuCount: pod.vcpuCount,
+    ...(pod.cpuFlavor === null
+      ? { gpu: { id: pod.gpuTypeId, count: pod.gpuCount } }
+      : { cpu: { id: pod.cpuFlavor, vcpuCount: pod.vcpuCount, memory: pod.memoryInGb } }),
     mounts: {
       ...(pod.volumeInGb > 0 ? { persistent: { size: pod.volumeInGb, path: pod.volumeMountPath } } : {}),
       ...(volume ? { network: [{ volumeId: volume, path: pod.volumeMountPath }] } : {}),
@@ -62,6 +61,12 @@ export function podView({ context, fleet }: V2World, pod: PodRecord) {
             ],
           },
   };
+}
+
+/** What may be done to a pod in this state [D]. */
+export function actionsOf(status: Status): readonly string[] {
+  if (status === 'EXITED') return ['start', 'terminate'];
+  return status === 'RUNNING' ? ['stop', 'restart', 'terminate'] : ['stop', 'terminate'];
 }
 
 function statusOf(pod: PodRecord, reading: 'observed' | 'documented', started: boolean, listed: boolean): Status {

@@ -7,6 +7,7 @@ const TITLES: Readonly<Record<number, string>> = {
   402: 'Payment Required',
   403: 'Forbidden',
   404: 'Not Found',
+  405: 'Method Not Allowed',
   409: 'Conflict',
   410: 'Gone',
   422: 'Unprocessable Entity',
@@ -56,5 +57,5 @@ export function schemaProblem({ issues }: ZodError): Problem {
     }
     return [`$${at}: ${issue.message}`];
   });
-  return new Problem(422, 'request body does not match the schema', errors);
+  return new Problem(422, 'Request validation failed.', errors);
 }

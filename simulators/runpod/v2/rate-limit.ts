@@ -14,8 +14,8 @@ export const RATE_LIMITS = {
 export type RateLimitChoice = keyof typeof RATE_LIMITS | RateLimits;
 
 export interface RateLimiter {
-  /** Counts one request of a key. `retryAfterSeconds` is null while it is within all limits. */
-  take(key: string): { headers: Record<string, string>; retryAfterSeconds: number | null };
+  /** Counts one request of a key. `exceeded` is null while it is within all limits. */
+  take(key: string): { headers: Record<string, string>; exceeded: string | null };
   /** Other limits; counting starts anew. */
   limit(choice: RateLimitChoice): RateLimits;
 }
@@ -46,17 +46,18 @@ export function createRateLimiter(choice: RateLimitChoice = 'generous'): RateLim
     take(key) {
       const windows = look(key);
       const spent = windows.filter(({ quota, window }) => window.count >= quota);
-      const retryAfterSeconds = spent.length === 0 ? null : Math.max(...spent.map(({ resetSeconds }) => resetSeconds));
-      if (retryAfterSeconds === null) for (const { window } of windows) window.count += 1;
+      // The longest window is the one to wait for.
+      const exceeded = spent.at(-1) ?? null;
+      if (exceeded === null) for (const { window } of windows) window.count += 1;
       const left = windows.map(
         ({ name, quota, window, resetSeconds }) => `"${name}";r=${Math.max(0, quota - window.count)};t=${resetSeconds}`,
       );
       const headers = {
         RateLimit: left.join(', '),
         'RateLimit-Policy': windows.map(({ name, quota, seconds }) => `"${name}";q=${quota};w=${seconds}`).join(', '),
-        ...(retryAfterSeconds === null ? {} : { 'Retry-After': String(retryAfterSeconds) }),
+        ...(exceeded === null ? {} : { 'Retry-After': String(exceeded.resetSeconds) }),
       };
-      return { headers, retryAfterSeconds };
+      return { headers, exceeded: exceeded?.name ?? null };
     },
     limit(next) {
       limits = limitsOf(next);

@@ -3,9 +3,13 @@ import { deleteRegistryAuth, saveRegistryAuth } from '../registry-auths.ts';
 import { notFound } from './problem.ts';
 import type { V2Request, V2Route, V2World } from './router.ts';
 
-const createBody = z.strictObject({ name: z.string().min(1), username: z.string(), password: z.string() });
+const createBody = z.strictObject({
+  name: z.string().min(1),
+  username: z.string().min(1),
+  password: z.string().min(1),
+});
 
-/** `/v2/registries`; passwords are never shown. */
+/** `/v2/registries`; what is kept in them is never shown. */
 export function addRegistries(route: V2Route, { context }: V2World): void {
   const { registryAuths } = context.store.data;
   const find = (request: V2Request) => {
@@ -13,7 +17,7 @@ export function addRegistries(route: V2Route, { context }: V2World): void {
     if (!found) throw notFound('registry');
     return found;
   };
-  const view = ({ id, name, username }: ReturnType<typeof find>) => ({ id, name, username });
+  const view = ({ id, name }: ReturnType<typeof find>) => ({ id, name });
   route('get', '/registries', 'v2.registries.list', () => ({
     body: { registries: Object.values(registryAuths).map(view) },
   }));

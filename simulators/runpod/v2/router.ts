@@ -29,6 +29,8 @@ export interface V2Request {
   query(name: string): string | undefined;
   /** The body as the schema has it, or 422. */
   read<T>(schema: z.ZodType<T>): T;
+  /** The query string as the schema has it, or 422. */
+  readQuery<T>(schema: z.ZodType<T>): T;
 }
 
 export type V2Handler = (request: V2Request) => V2Answer | Promise<V2Answer>;
@@ -54,9 +56,15 @@ export const RESERVED = [
 /** What a pod's own key may do, and only to its pod: no public proof, as for GraphQL. */
 const POD_OPERATIONS = ['v2.pods.get', 'v2.pods.delete', 'v2.pods.action'];
 
-export function v2Router(app: Hono<{ Bindings: Bindings }>, world: V2World): V2Route {
+/** `methods` learns which there are for each path. */
+export function v2Router(
+  app: Hono<{ Bindings: Bindings }>,
+  world: V2World,
+  methods: Map<string, readonly string[]>,
+): V2Route {
   const { context, limiter } = world;
   return (method, path, name, handler) => {
+    methods.set(path, [...(methods.get(path) ?? []), method.toUpperCase()]);
     app[method](`/v2${path}`, async (c) => {
       const { retired } = context;
       if (retired.v2) return problemResponse(new Problem(retired.v2, 'this API has been retired'));
@@ -65,9 +73,9 @@ export function v2Router(app: Hono<{ Bindings: Bindings }>, world: V2World): V2R
       const key = /^Bearer (.+)$/.exec(c.req.header('authorization') ?? '')?.[1];
       const refusal = refuse(world, key, operation, (param) => c.req.param(param));
       if (refusal) return problemResponse(refusal);
-      const { headers, retryAfterSeconds } = limiter.take(key ?? '');
-      if (retryAfterSeconds !== null) {
-        return problemResponse(new Problem(429, `rate limit exceeded; retry in ${retryAfterSeconds} s`), headers);
+      const { headers, exceeded: window } = limiter.take(key ?? '');
+      if (window !== null) {
+        return problemResponse(new Problem(429, `rate limit exceeded for the ${window} window`), headers);
       }
       const action = await context.faults.take({ target: 'runpod', operation });
       const faulty = answerWithFault(c, action);
@@ -85,6 +93,11 @@ export function v2Router(app: Hono<{ Bindings: Bindings }>, world: V2World): V2R
           if (!parsed.success) throw schemaProblem(parsed.error);
           return parsed.data;
         },
+        readQuery(schema) {
+          const parsed = schema.safeParse(c.req.query());
+          if (!parsed.success) throw schemaProblem(parsed.error);
+          return parsed.data;
+        },
       };
       const answer = await perform(handler, request, action?.kind === 'noCapacity', operation);
       if (action?.kind === 'loseAnswer') return cut(c);
@@ -95,7 +108,20 @@ export function v2Router(app: Hono<{ Bindings: Bindings }>, world: V2World): V2R
 }
 
 /** What is under a reserved segment and no route is not found; it must never reach the job API. */
-export function mountUnknown(app: Hono<{ Bindings: Bindings }>, { context }: V2World): void {
+export function mountUnknown(
+  app: Hono<{ Bindings: Bindings }>,
+  { context }: V2World,
+  methods: ReadonlyMap<string, readonly string[]>,
+): void {
+  for (const [path, known] of methods) {
+    app.all(`/v2${path}`, () =>
+      context.retired.v2
+        ? problemResponse(new Problem(context.retired.v2, 'this API has been retired'))
+        : problemResponse(new Problem(405, 'The requested method is not allowed for this path.'), {
+            Allow: known.join(', '),
+          }),
+    );
+  }
   for (const segment of RESERVED) {
     for (const path of [`/v2/${segment}`, `/v2/${segment}/*`]) {
       app.all(path, () => problemResponse(new Problem(context.retired.v2 || 404, 'no such route')));
@@ -140,7 +166,7 @@ function refuse(
   const allowed = POD_OPERATIONS.some((known) => operation === known || operation.startsWith(`${known}.`));
   const ends = operation === 'v2.pods.delete' || operation === 'v2.pods.action.terminate';
   if (!allowed || param('id') !== pod.id || (ends && !context.podKeyMayTerminate)) {
-    return new Problem(403, 'this key does not have permission for the operation');
+    return new Problem(403, 'access denied');
   }
   return null;
 }

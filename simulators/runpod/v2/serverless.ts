@@ -1,30 +1,29 @@
 import { z } from 'zod';
+import { newId } from '../context.ts';
 import { removeEndpoint, saveEndpoint } from '../endpoints.ts';
 import type { EndpointRecord, TemplateRecord } from '../state.ts';
 import { saveTemplate } from '../templates.ts';
 import { endpointView } from './endpoint-view.ts';
 import { notFound, Problem } from './problem.ts';
 import type { V2Request, V2Route, V2World } from './router.ts';
-import { cudaVersions, env, envObject, envPairs, ports } from './shapes.ts';
+import { cudaVersion, cudaVersions, env, envObject, envPairs, given, ports } from './shapes.ts';
 
 const scaling = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('QUEUE_DELAY'), queueDelay: z.number().min(0.5).default(4) }),
-  z.strictObject({ type: z.literal('REQUEST_COUNT'), requestCount: z.int().min(1).default(4) }),
+  z.strictObject({ type: z.literal('QUEUE_DELAY'), queueDelay: z.number().min(0.5) }),
+  z.strictObject({ type: z.literal('REQUEST_COUNT'), requestCount: z.int().min(1) }),
 ]);
 const gpu = z.strictObject({
-  pools: z.array(z.string()).min(1),
+  pools: z.array(z.string()).min(1).optional(),
   excludedTypes: z.array(z.string()).optional(),
   count: z.int().min(1).optional(),
   allowedCudaVersions: cudaVersions.optional(),
-  minCudaVersion: z.string().optional(),
+  minCudaVersion: z.union([cudaVersion, z.literal('')]).optional(),
 });
 const workers = z.strictObject({
   min: z.int().min(0).optional(),
   max: z.int().min(0).optional(),
   idleTimeout: z.int().min(1).max(3600).optional(),
 });
-/** Ids alone or, as at pods, with the name of what they are. */
-const networkVolumes = z.array(z.union([z.string(), z.strictObject({ volumeId: z.string() })]));
 const optional = z
   .strictObject({
     image: z.string().min(1),
@@ -36,13 +35,13 @@ const optional = z
     gpu,
     workers,
     dataCenterIds: z.array(z.string()),
-    networkVolumes,
+    networkVolumes: z.array(z.string()),
     /** Milliseconds; 0 = the platform's default. */
     timeout: z.int().min(0),
     flashboot: z.enum(['OFF', 'FLASHBOOT', 'PRIORITY_FLASHBOOT']),
   })
   .partial();
-const name = z.string().min(3);
+const name = z.string().min(1);
 const createBody = optional
   .extend({
     name,
@@ -51,14 +50,16 @@ const createBody = optional
     cpu: z.array(z.unknown()).optional(),
     templateId: z.string().optional(),
   })
-  .refine((body) => (body.gpu === undefined) !== (body.cpu === undefined), {
-    error: 'exactly one of gpu and cpu is required',
-  })
   .refine((body) => body.image !== undefined || body.templateId !== undefined, {
     error: 'required unless templateId is given',
     path: ['image'],
   });
-const updateBody = optional.extend({ name: name.optional(), scaling: scaling.optional() });
+const updateBody = optional.extend({
+  name: name.optional(),
+  scaling: scaling.optional(),
+  cpu: z.array(z.unknown()).optional(),
+  templateId: z.string().optional(),
+});
 
 type Change = z.infer<typeof updateBody>;
 
@@ -74,9 +75,9 @@ export function addServerless(route: V2Route, world: V2World): void {
   route('post', '/serverless', 'v2.serverless.create', (request) => {
     const body = request.read(createBody);
     if (body.cpu) throw new Problem(400, 'the simulator has no endpoints without GPU');
-    const source = data.templates[body.templateId ?? ''];
-    if (body.templateId !== undefined && !source) throw notFound('template');
-    const { gpu: pools = { pools: [] } } = body;
+    if (!body.gpu?.pools) throw new Problem(400, 'exactly one of gpu and cpu must be set');
+    check(body, body.scaling.type === 'REQUEST_COUNT' && body.type === 'QUEUE');
+    const source = templateFor(world, body.templateId);
     const endpoint = withOwnTemplate(world, source, null, body, (templateId) =>
       saveEndpoint(context, {
         name: body.name,
@@ -85,7 +86,7 @@ export function addServerless(route: V2Route, world: V2World): void {
         // What is not sent is 0 and OFF here, unlike GraphQL's defaults.
         executionTimeoutMs: 0,
         flashBootType: 'OFF',
-        ...settings({ ...body, gpu: pools }),
+        ...settings(body),
       }),
     );
     scaler.endpointChanged(endpoint.id);
@@ -95,7 +96,10 @@ export function addServerless(route: V2Route, world: V2World): void {
   route('patch', '/serverless/:id', 'v2.serverless.update', (request) => {
     const before = endpointOf(world, request);
     const body = request.read(updateBody);
-    const source = data.templates[before.templateId];
+    if (body.cpu) throw new Problem(400, 'the compute family of an endpoint cannot be changed');
+    const { type } = body.scaling ?? { type: before.scalerType };
+    check(body, type === 'REQUEST_COUNT' && before.type !== 'LB');
+    const applied = templateFor(world, body.templateId);
     const save = (templateId: string) =>
       saveEndpoint(context, {
         ...before,
@@ -103,10 +107,10 @@ export function addServerless(route: V2Route, world: V2World): void {
         ...settings(body, before),
         templateId,
       });
-    const runs = [body.image, body.args, body.disk, body.ports, body.env, body.registry];
+    const runs = [body.image, body.args, body.disk, body.ports, body.env, body.registry, applied];
     const endpoint = runs.every((value) => value === undefined)
       ? save(before.templateId)
-      : withOwnTemplate(world, source, before.id, body, save);
+      : withOwnTemplate(world, applied, before, body, save);
     scaler.endpointChanged(endpoint.id);
     return view(endpoint);
   });
@@ -126,53 +130,69 @@ export function endpointOf({ context }: V2World, request: V2Request): EndpointRe
 
 /** Settings of the endpoint itself, as `saveEndpoint` has them; what is not sent is left as it was. */
 function settings(body: Change, before?: EndpointRecord): Parameters<typeof saveEndpoint>[1] {
-  const { scaling: scaler, gpu: pools, workers: limits } = body;
-  const volumes = body.networkVolumes?.map((volume) => (typeof volume === 'string' ? volume : volume.volumeId));
-  return {
-    ...(body.name === undefined ? {} : { name: body.name }),
-    ...(pools === undefined
-      ? {}
-      : {
-          gpuIds: [...pools.pools, ...(pools.excludedTypes ?? []).map((type) => `-${type}`)].join(','),
-          gpuCount: pools.count ?? before?.gpuCount ?? 1,
-          allowedCudaVersions: (pools.allowedCudaVersions ?? []).join(','),
-          minCudaVersion: pools.minCudaVersion ?? '',
-        }),
-    ...(scaler === undefined
-      ? {}
-      : {
-          scalerType: scaler.type,
-          scalerValue: scaler.type === 'QUEUE_DELAY' ? scaler.queueDelay : scaler.requestCount,
-        }),
-    ...(limits?.min === undefined ? {} : { workersMin: limits.min }),
-    ...(limits?.max === undefined ? {} : { workersMax: limits.max }),
-    ...(limits?.idleTimeout === undefined ? {} : { idleTimeout: limits.idleTimeout }),
-    ...(body.dataCenterIds === undefined ? {} : { locations: body.dataCenterIds.join(',') }),
-    ...(volumes === undefined ? {} : { networkVolumeIds: volumes.map((networkVolumeId) => ({ networkVolumeId })) }),
-    ...(body.timeout === undefined ? {} : { executionTimeoutMs: body.timeout }),
-    ...(body.flashboot === undefined ? {} : { flashBootType: body.flashboot }),
-  };
+  const { scaling: scaler, gpu: change, workers: limits } = body;
+  return given({
+    name: body.name,
+    // An exclusion is part of the selection, which only pools replace.
+    gpuIds: change?.pools && [...change.pools, ...(change.excludedTypes ?? []).map((type) => `-${type}`)].join(','),
+    gpuCount: change?.count ?? before?.gpuCount,
+    allowedCudaVersions: change?.allowedCudaVersions?.join(','),
+    minCudaVersion: change?.minCudaVersion,
+    scalerType: scaler?.type,
+    scalerValue: scaler && (scaler.type === 'QUEUE_DELAY' ? scaler.queueDelay : scaler.requestCount),
+    workersMin: limits?.min,
+    workersMax: limits?.max,
+    idleTimeout: limits?.idleTimeout,
+    locations: body.dataCenterIds?.join(','),
+    networkVolumeIds: body.networkVolumes?.map((networkVolumeId) => ({ networkVolumeId })),
+    executionTimeoutMs: body.timeout,
+    flashBootType: body.flashboot,
+  });
 }
 
-/** Runs `save` over the endpoint's own copy of a template with the body's values; nothing stays when it fails. */
+/** The named template; only those for workers will do. */
+function templateFor({ context }: V2World, id: string | undefined): TemplateRecord | undefined {
+  if (id === undefined) return undefined;
+  const template = context.store.data.templates[id];
+  if (!template) throw notFound('template');
+  if (!template.isServerless) throw new Problem(422, 'templateId must name a serverless template');
+  return template;
+}
+
+/** Rules between fields. */
+function check({ gpu: pools, workers: limits }: Change, countsRequests: boolean): void {
+  if (countsRequests && limits?.idleTimeout !== undefined) {
+    throw new Problem(400, 'workers.idleTimeout does not apply to queues that scale by requestCount');
+  }
+  if (pools?.excludedTypes && !pools.pools) throw new Problem(400, 'gpu.excludedTypes requires gpu.pools');
+  if (pools?.allowedCudaVersions?.length && pools.minCudaVersion) {
+    throw new Problem(400, 'allowedCudaVersions and minCudaVersion are mutually exclusive');
+  }
+}
+
+/**
+ * Runs `save` over the endpoint's own copy of what it runs; nothing stays when that fails. `applied` is a template whose
+ * values come before what the endpoint has, and the body's before those; variables are merged of both, by name.
+ */
 function withOwnTemplate(
   { context }: V2World,
-  source: TemplateRecord | undefined,
-  ownerId: string | null,
+  applied: TemplateRecord | undefined,
+  before: EndpointRecord | null,
   body: Change,
   save: (templateId: string) => EndpointRecord,
 ): EndpointRecord {
   const { templates } = context.store.data;
-  const own = source && source.boundEndpointId === ownerId && ownerId !== null ? source : undefined;
+  const current = templates[before?.templateId ?? ''];
+  const own = current && current.boundEndpointId === before?.id ? current : undefined;
+  const source = applied ?? current;
   const copy = saveTemplate(context, {
     ...(own ? { id: own.id } : {}),
-    name: own?.name ?? `${body.name ?? source?.name ?? ''}__template__${Math.random().toString(36).slice(2, 9)}`,
+    name: own?.name ?? `${body.name ?? before?.name ?? ''}__template__${newId()}`,
     imageName: body.image ?? source?.imageName ?? '',
     dockerArgs: body.args ?? source?.dockerArgs ?? '',
     containerDiskInGb: body.disk ?? source?.containerDiskInGb ?? 50,
     ports: body.ports?.join(',') ?? source?.ports ?? '',
-    // Merged by name; the body wins.
-    env: envPairs({ ...envObject(source?.env ?? []), ...body.env }),
+    env: applied || !body.env ? envPairs({ ...envObject(source?.env ?? []), ...body.env }) : envPairs(body.env),
     containerRegistryAuthId: body.registry === undefined ? (source?.registryId ?? null) : body.registry,
     volumeInGb: 0,
     isServerless: true,

@@ -4,7 +4,8 @@ import type { KeyValue } from '../state.ts';
 /** Pieces that several resources of REST v2 have in common. */
 export const env = z.record(z.string(), z.string());
 export const ports = z.array(z.string().regex(/^\d{1,5}\/(?:tcp|http)$/, 'must look like 22/tcp'));
-export const cudaVersions = z.array(z.string());
+export const cudaVersion = z.string().regex(/^\d+\.\d+$/, 'must look like 12.8');
+export const cudaVersions = z.array(cudaVersion);
 
 export const envPairs = (values: Record<string, string>): KeyValue[] =>
   Object.entries(values).map(([key, value]) => ({ key, value }));

@@ -12,15 +12,15 @@ const optional = z
     env,
     ports,
     mounts: z.strictObject({
-      persistent: z.strictObject({ size: z.int().min(0), path: z.string().startsWith('/') }).partial(),
+      persistent: z.strictObject({ size: z.int().min(10), path: z.string().startsWith('/') }).optional(),
     }),
     public: z.boolean(),
     serverless: z.boolean(),
     registry: z.string().nullable(),
     category: z.enum(['NVIDIA', 'AMD', 'CPU']),
     startSsh: z.boolean(),
+    startJupyter: z.boolean(),
     allowedCudaVersions: cudaVersions,
-    readme: z.string(),
   })
   .partial();
 const createBody = optional.extend({ name: z.string().min(1), image: z.string().min(1) });
@@ -36,22 +36,23 @@ export function addTemplates(route: V2Route, { context, scaler }: V2World): void
   };
   const save = (body: z.infer<typeof updateBody>, before?: TemplateRecord): TemplateRecord =>
     saveTemplate(context, {
-      ...(before ? { ...before, containerRegistryAuthId: before.registryId } : {}),
+      // Both are on unless the body says otherwise [D].
+      ...(before ? { ...before, containerRegistryAuthId: before.registryId } : { startSsh: true, startJupyter: true }),
       ...(body.name === undefined ? {} : { name: body.name }),
       ...(body.image === undefined ? {} : { imageName: body.image }),
       ...(body.args === undefined ? {} : { dockerArgs: body.args }),
       ...(body.disk === undefined ? {} : { containerDiskInGb: body.disk }),
       ...(body.env === undefined ? {} : { env: envPairs(body.env) }),
       ...(body.ports === undefined ? {} : { ports: body.ports.join(',') }),
-      ...(body.mounts?.persistent.size === undefined ? {} : { volumeInGb: body.mounts.persistent.size }),
-      ...(body.mounts?.persistent.path === undefined ? {} : { volumeMountPath: body.mounts.persistent.path }),
+      ...(body.mounts?.persistent?.size === undefined ? {} : { volumeInGb: body.mounts.persistent.size }),
+      ...(body.mounts?.persistent?.path === undefined ? {} : { volumeMountPath: body.mounts.persistent.path }),
       ...(body.public === undefined ? {} : { isPublic: body.public }),
       ...(body.serverless === undefined ? {} : { isServerless: body.serverless }),
       ...(body.registry === undefined ? {} : { containerRegistryAuthId: body.registry }),
       ...(body.category === undefined ? {} : { category: body.category }),
       ...(body.startSsh === undefined ? {} : { startSsh: body.startSsh }),
       ...(body.allowedCudaVersions === undefined ? {} : { allowedCudaVersions: body.allowedCudaVersions }),
-      ...(body.readme === undefined ? {} : { readme: body.readme }),
+      ...(body.startJupyter === undefined ? {} : { startJupyter: body.startJupyter }),
     });
 
   route('get', '/templates', 'v2.templates.list', () => ({
@@ -94,7 +95,7 @@ export function view(template: TemplateRecord) {
     registry: template.registryId,
     category: template.category,
     startSsh: template.startSsh,
+    startJupyter: template.startJupyter,
     allowedCudaVersions: template.allowedCudaVersions,
-    readme: template.readme,
   };
 }

@@ -3,7 +3,6 @@ import { createNetworkVolume, deleteNetworkVolume, updateNetworkVolume, VOLUME_S
 import type { NetworkVolumeRecord } from '../state.ts';
 import { notFound } from './problem.ts';
 import type { V2Request, V2Route, V2World } from './router.ts';
-import { iso } from './shapes.ts';
 
 const size = z.int().min(VOLUME_SIZE.min).max(VOLUME_SIZE.max);
 const createBody = z.strictObject({
@@ -39,11 +38,10 @@ export function addNetworkVolumes(route: V2Route, { context }: V2World): void {
   });
 }
 
-const view = ({ id, name, size: gb, dataCenterId, type, createdAt }: NetworkVolumeRecord) => ({
+const view = ({ id, name, size: gb, dataCenterId, type }: NetworkVolumeRecord) => ({
   id,
   name,
   size: gb,
   dataCenter: dataCenterId,
   type,
-  createdAt: iso(createdAt),
 });

@@ -44,7 +44,7 @@ export function addWorkers(route: V2Route, world: V2World): void {
     const forget = context.timers.every(LOG_POLL_MS, () => {
       worker.pumpLog();
     });
-    return followLogs(request.c, context.logs, worker.id, forget);
+    return followLogs(request, context.logs, worker.id, forget);
   });
   route('get', '/serverless/:id/releases', 'v2.serverless.releases', (request) => {
     const endpoint = endpointOf(world, request);
@@ -53,13 +53,16 @@ export function addWorkers(route: V2Route, world: V2World): void {
     const history = context.store.data.releases[endpoint.id] ?? [];
     return {
       body: {
+        endpointVersion: endpoint.version,
         rollout: {
           inProgress: latest < workers.length,
           workersOnLatest: latest,
           workersTotal: workers.length,
           percentOnLatest: workers.length === 0 ? 100 : Math.round((100 * latest) / workers.length),
         },
-        releases: history.map((release, index) => releaseView(release, history[index - 1])).reverse(),
+        releases: history
+          .map((release, index) => releaseView(endpoint.id, release, history[index - 1], workers))
+          .reverse(),
       },
     };
   });
@@ -71,10 +74,24 @@ function stateOf({ state, running }: Worker): State {
   return state === 'initializing' ? 'INITIALIZING' : 'UNHEALTHY';
 }
 
-function releaseView({ version, createdAt, fields }: ReleaseRecord, before: ReleaseRecord | undefined) {
+function releaseView(
+  endpointId: string,
+  { version, createdAt, fields }: ReleaseRecord,
+  before: ReleaseRecord | undefined,
+  workers: readonly Worker[],
+) {
   const names = before ? [...new Set([...Object.keys(before.fields), ...Object.keys(fields)])] : [];
   const diff = names
     .map((field) => ({ field, old: before?.fields[field] ?? null, new: fields[field] ?? null }))
     .filter((change) => change.old !== change.new);
-  return { version, source: 'API', createdAt: iso(createdAt), diff };
+  return {
+    id: `${endpointId}-${version}`,
+    version,
+    source: 'MANUAL',
+    buildId: null,
+    createdByUserId: 'user_simulated',
+    workerCount: workers.filter(({ release }) => release === version).length,
+    createdAt: iso(createdAt),
+    diff,
+  };
 }
