@@ -46,20 +46,26 @@ export function stageLines(view: RunView, nowMs: number, terminal: boolean, colu
     '',
     `spend ${spend.warned ? paint('yellow', money) : money}`,
     ...(waitingFor ? [paint('yellow', `waiting for ${waitingFor}`)] : []),
+    ...waitingLines(view.triedRungs).map((line) => paint('yellow', line)),
   ];
 }
 
 /** What changed between two views, one line each: for logs and pipes, where nothing can be redrawn. */
 export function edgeLines(before: RunView | null, view: RunView, nowMs: number): string[] {
   const known = new Map(before?.progress.stages.map((report) => [report.stage, report.state]));
-  return view.progress.stages
+  const waiting = view.triedRungs.join() === (before?.triedRungs ?? []).join() ? [] : waitingLines(view.triedRungs);
+  const edges = view.progress.stages
     .filter((report) => report.state !== 'pending' && report.state !== known.get(report.stage))
     .map((report) =>
       [MARKS[report.state][0], report.stage.padEnd(10), report.state.padEnd(9), duration(report, nowMs), report.note]
         .join(' ')
         .trimEnd(),
     );
+  return [...edges, ...waiting];
 }
+
+const waitingLines = (triedRungs: readonly string[]): string[] =>
+  triedRungs.length === 0 ? [] : ['no pod can be rented yet:', ...triedRungs.map((sentence) => `  ${sentence}`)];
 
 function duration({ state, startedAtMs, endedAtMs }: StageReport, nowMs: number): string {
   if (startedAtMs === null) return '';

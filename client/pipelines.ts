@@ -55,6 +55,8 @@ export interface RunView {
   plan: Plan | null;
   /** Where the job being followed stands, from the follower's heartbeat. */
   live: FollowDetails | null;
+  /** Why no pod could be rented yet, one sentence per rung that was tried last; empty when nothing is waited for. */
+  triedRungs: string[];
 }
 
 /** Everything a person wants to see of one run, open or closed. Throws {@link RunNotFound}. */
@@ -63,6 +65,7 @@ export async function viewRun(client: Client, name: string, runId?: string): Pro
   try {
     const description = await handle.describe();
     const [progress, plan] = await Promise.all([handle.query(getProgressQuery), handle.query(getPlanQuery)]);
+    const pending = description.raw.pendingActivities ?? [];
     return {
       workflowId: description.workflowId,
       runId: description.runId,
@@ -71,9 +74,8 @@ export async function viewRun(client: Client, name: string, runId?: string): Pro
       closedAt: description.closeTime?.toISOString() ?? null,
       progress,
       plan,
-      live: progress.activeJob
-        ? followDetails(description.raw.pendingActivities ?? [], client, progress.activeJob.jobId)
-        : null,
+      live: progress.activeJob ? followDetails(pending, client, progress.activeJob.jobId) : null,
+      triedRungs: heartbeatOf<{ waitingFor?: string[] } | null>(pending, client, 'createPod')?.waitingFor ?? [],
     };
   } catch (error) {
     throw missing(error, name);
@@ -84,12 +86,16 @@ type PendingActivity = NonNullable<
   Awaited<ReturnType<ReturnType<Client['workflow']['getHandle']>['describe']>>['raw']['pendingActivities']
 >[number];
 
+/** What the pending activity of that name said last; null when there is none, or it has said nothing. */
+function heartbeatOf<T>(pending: readonly PendingActivity[], client: Client, activity: string): T | null {
+  const found = pending.find(({ activityType }) => activityType?.name === activity);
+  const payload = found?.heartbeatDetails?.payloads?.[0];
+  return payload ? client.options.loadedDataConverter.payloadConverter.fromPayload<T>(payload) : null;
+}
+
 function followDetails(pending: readonly PendingActivity[], client: Client, jobId: string): FollowDetails | null {
-  const payload = pending.find((activity) => activity.activityType?.name === 'followJob')?.heartbeatDetails
-    ?.payloads?.[0];
-  if (!payload) return null;
-  const details = client.options.loadedDataConverter.payloadConverter.fromPayload<FollowDetails>(payload);
-  return details.jobId === jobId ? completed(details) : null;
+  const details = heartbeatOf<FollowDetails>(pending, client, 'followJob');
+  return details?.jobId === jobId ? completed(details) : null;
 }
 
 /** A follower of an older worker says less. */

@@ -31,6 +31,7 @@ const aView = (changes: Partial<RunView> = {}, progress: Partial<RunView['progre
   closedAt: null,
   plan: null,
   live: null,
+  triedRungs: [],
   ...changes,
   progress: {
     name: 'tiny',
@@ -182,6 +183,15 @@ describe('edges', () => {
       ['plan', 'completed'],
       ['ablate', 'running'],
     ]);
+  });
+
+  test('why no pod could be rented yet is told once, and again when it changes', () => {
+    const waiting = aView({ triedRungs: ['H100 (SECURE): no stock'] });
+    const lines = ['no pod can be rented yet:', '  H100 (SECURE): no stock'];
+    expect(edgeLines(aView(), waiting, 0)).toEqual(lines);
+    expect(edgeLines(waiting, waiting, 0)).toEqual([]);
+    expect(stageLines(waiting, 0, false).slice(-2)).toEqual(lines);
+    expect(edgeLines(waiting, aView(), 0)).toEqual([]);
   });
 
   test('later only what changed is told, and nothing twice', () => {
