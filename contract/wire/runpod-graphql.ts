@@ -29,9 +29,12 @@ export const wirePodSchema = z.object({
 });
 export type WirePod = z.infer<typeof wirePodSchema>;
 
-const lowestPriceSchema = z.object({ stockStatus: z.string().nullish(), minMemory: z.number().nullish() }).nullish();
+export const lowestPriceSchema = z
+  .object({ stockStatus: z.string().nullish(), minMemory: z.number().nullish() })
+  .nullish();
 
-export const wireGpuTypeSchema = z.object({
+/** Loose: prices per cloud and data centre come under aliases, each a {@link lowestPriceSchema}. */
+export const wireGpuTypeSchema = z.looseObject({
   id: z.string(),
   displayName: z.string(),
   memoryInGb: z.number(),
@@ -40,8 +43,8 @@ export const wireGpuTypeSchema = z.object({
   /** USD per hour of one GPU. */
   securePrice: z.number().nullish(),
   communityPrice: z.number().nullish(),
-  secure: lowestPriceSchema,
-  community: lowestPriceSchema,
+  maxGpuCountSecureCloud: z.number().int().nullish(),
+  maxGpuCountCommunityCloud: z.number().int().nullish(),
 });
 export type WireGpuType = z.infer<typeof wireGpuTypeSchema>;
 
@@ -78,13 +81,16 @@ export const wireEndpointSchema = z.object({
 });
 export type WireEndpoint = z.infer<typeof wireEndpointSchema>;
 
-export const accountAnswerSchema = z.object({
-  myself: z.object({
-    clientBalance: z.number(),
-    currentSpendPerHr: z.number(),
-    spendLimit: z.number().nullish(),
-  }),
+const wireAccountSchema = z.object({
+  clientBalance: z.number(),
+  currentSpendPerHr: z.number(),
+  spendLimit: z.number().nullish(),
+  /** Serverless workers over all endpoints; from a transcription of the schema, not from documentation. */
+  maxServerlessConcurrency: z.number().int().nullish(),
 });
+export type WireAccount = z.infer<typeof wireAccountSchema>;
+
+export const accountAnswerSchema = z.object({ myself: wireAccountSchema });
 export const gpuTypesAnswerSchema = z.object({ gpuTypes: z.array(wireGpuTypeSchema) });
 export const podsAnswerSchema = z.object({ myself: z.object({ pods: z.array(wirePodSchema) }) });
 export const podAnswerSchema = z.object({ pod: wirePodSchema.nullable() });

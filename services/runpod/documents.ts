@@ -5,7 +5,6 @@ import {
   deleteEndpointAnswerSchema,
   deleteTemplateAnswerSchema,
   endpointsAnswerSchema,
-  gpuTypesAnswerSchema,
   podAnswerSchema,
   podsAnswerSchema,
   resumePodAnswerSchema,
@@ -46,13 +45,10 @@ export const ACCOUNT = operation<NoVariables>().of(
   'query account { myself { clientBalance currentSpendPerHr spendLimit } }',
 );
 
-export const GPU_OFFERS = operation<NoVariables>().of(
-  'gpuOffers',
-  gpuTypesAnswerSchema,
-  `query gpuOffers { gpuTypes {
-    id displayName memoryInGb secureCloud communityCloud securePrice communityPrice
-    secure: lowestPrice(input: { gpuCount: 1, secureCloud: true }) { stockStatus minMemory }
-    community: lowestPrice(input: { gpuCount: 1, secureCloud: false }) { stockStatus minMemory } } }`,
+export const ACCOUNT_AND_QUOTA = operation<NoVariables>().of(
+  'account',
+  accountAnswerSchema,
+  'query account { myself { clientBalance currentSpendPerHr spendLimit maxServerlessConcurrency } }',
 );
 
 export interface CreatePodInput extends Record<string, unknown> {

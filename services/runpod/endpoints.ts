@@ -1,17 +1,28 @@
 import type { WireEndpoint, WireTemplate } from '../../contract/wire/runpod-graphql.ts';
 import { DELETE_ENDPOINT, DELETE_TEMPLATE, ENDPOINTS, SAVE_ENDPOINT, SAVE_TEMPLATE, TEMPLATES } from './documents.ts';
-import { RunPodError } from './errors.ts';
 import type { GraphqlCall } from './graphql-call.ts';
+import { ignoringUnknown } from './ignoring-unknown.ts';
 import type { Endpoint, EndpointPort, EndpointSettings, Template } from './port.ts';
 import { serverlessPricePerHour } from './serverless-prices.ts';
+import { SharedReads } from './shared-reads.ts';
+import { notFound } from './to-error.ts';
 import { fromEnvEntries, toEnvEntries, type SaveEndpointInput } from './wire-inputs.ts';
 
 /** The serverless half of the GraphQL adapter; promises are those of `EndpointPort`. */
 export function createEndpoints(call: GraphqlCall): EndpointPort {
+  const shared = new SharedReads();
   const readAll = async (): Promise<WireEndpoint[]> => (await call(ENDPOINTS, {})).myself.endpoints;
+  const changing = async <T>(action: () => Promise<T>): Promise<T> => {
+    try {
+      return await action();
+    } finally {
+      shared.forget();
+    }
+  };
 
   /** Reads, changes and writes the whole endpoint. undefined when it does not exist. */
   const rewrite = async (id: string, change: Partial<EndpointSettings>): Promise<Endpoint | undefined> => {
+    // Read for this write alone: what somebody asked for a moment ago may be from before the last one.
     const current = (await readAll()).find((endpoint) => endpoint.id === id);
     if (current === undefined) return undefined;
     const input: SaveEndpointInput = {
@@ -25,9 +36,8 @@ export function createEndpoints(call: GraphqlCall): EndpointPort {
   };
 
   return {
-    async listTemplates() {
-      return (await call(TEMPLATES, {})).myself.podTemplates.map(toTemplate);
-    },
+    listTemplates: () =>
+      shared.get('templates', async () => (await call(TEMPLATES, {})).myself.podTemplates.map(toTemplate)),
 
     async saveTemplate(spec, id) {
       const input = {
@@ -44,51 +54,40 @@ export function createEndpoints(call: GraphqlCall): EndpointPort {
         readme: '',
       };
       const options = { creates: id === undefined, sensitive: Object.values(spec.env) };
-      return toTemplate((await call(SAVE_TEMPLATE, { input }, options)).saveTemplate);
+      return toTemplate((await changing(() => call(SAVE_TEMPLATE, { input }, options))).saveTemplate);
     },
 
     async deleteTemplate(templateName) {
-      await ignoringUnknown(() => call(DELETE_TEMPLATE, { templateName }));
+      await ignoringUnknown(() => changing(() => call(DELETE_TEMPLATE, { templateName })));
     },
 
-    async listEndpoints() {
-      return (await readAll()).map(toEndpoint);
-    },
+    listEndpoints: () => shared.get('endpoints', async () => (await readAll()).map(toEndpoint)),
 
-    async createEndpoint(settings, { deadlineMs }) {
-      const answer = await call(SAVE_ENDPOINT, { input: toInput(settings) }, { creates: true, deadlineMs });
+    async createEndpoint(settings, options) {
+      const input = toInput(settings);
+      const answer = await changing(() => call(SAVE_ENDPOINT, { input }, { ...options, creates: true }));
       return toEndpoint(answer.saveEndpoint);
     },
 
     async updateEndpoint(endpointId, change) {
-      const updated = await rewrite(endpointId, change);
+      const updated = await changing(() => rewrite(endpointId, change));
       if (updated) return updated;
-      throw new RunPodError(`RunPod ${SAVE_ENDPOINT.name}: endpoint ${endpointId} does not exist`, {
-        kind: 'refused',
-        code: 'NotFound',
-        operation: SAVE_ENDPOINT.name,
-      });
+      throw notFound(SAVE_ENDPOINT.name, `endpoint ${endpointId}`);
     },
 
     async deleteEndpoint(endpointId) {
-      await ignoringUnknown(async () => {
-        // Docs: workers must be 0 before an endpoint can go.
-        await rewrite(endpointId, { workersMin: 0, workersMax: 0 });
-        // Sent even when the list did not show it, because lists lag behind creates.
-        await call(DELETE_ENDPOINT, { id: endpointId });
-      });
+      await ignoringUnknown(() =>
+        changing(async () => {
+          // Docs: workers must be 0 before an endpoint can go.
+          await rewrite(endpointId, { workersMin: 0, workersMax: 0 });
+          // Sent even when the list did not show it, because lists lag behind creates.
+          await call(DELETE_ENDPOINT, { id: endpointId });
+        }),
+      );
     },
 
     serverlessPricePerHour,
   };
-}
-
-async function ignoringUnknown(action: () => Promise<unknown>): Promise<void> {
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof RunPodError && error.code === 'NotFound')) throw error;
-  }
 }
 
 function toInput(settings: EndpointSettings): SaveEndpointInput {

@@ -16,7 +16,9 @@ export type RunPodErrorCode =
   | 'Invalid'
   | 'Server'
   | 'Network'
-  | 'Timeout';
+  | 'Timeout'
+  /** Held back past its caller's deadline: nothing was sent. */
+  | 'NotSent';
 
 /** vLLM's words for a served name it does not have; they come as HTTP 404, or inside a job that completed. */
 export const saysUnknownModel = (text: string): boolean => /\bmodel\b.{0,300}\bdoes not exist/is.test(text);

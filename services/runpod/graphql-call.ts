@@ -2,7 +2,9 @@ import { GraphQLClient } from 'graphql-request';
 import type { z } from 'zod';
 import type { Operation } from './documents.ts';
 import { Pacer, type Pace } from './pacer.ts';
+import { rateWindows } from './rate-limit.ts';
 import { fromGraphqlFailure, unexpectedShape, type CallFacts } from './to-error.ts';
+import { takeTurn } from './turn.ts';
 
 /** What ends something that is paid for goes before everything else that waits for its turn. */
 const ENDING: readonly string[] = ['podTerminate', 'podStop', 'deleteEndpoint'];
@@ -14,12 +16,15 @@ export interface GraphqlOptions {
   userAgent?: string;
   /** How often to ask at most; one bucket for everything that this client sends. */
   pace?: Pace;
+  /** How old a pod list may be that answers; default two seconds. */
+  keepPodListMs?: number;
 }
 
 export interface CallOptions {
   /** An unclear end is `uncertain` instead of `unavailable`. */
   creates?: boolean;
   deadlineMs?: number;
+  signal?: AbortSignal;
   sensitive?: readonly string[];
 }
 
@@ -37,8 +42,8 @@ const DEFAULT_DEADLINE_MS = 120_000;
 const DEFAULT_PACE: Pace = { perSecond: 10, burst: 40 };
 
 /**
- * One client for all operations; it never repeats a request. Each takes its turn in one token bucket, and readers of a
- * whole list share the request that is under way. A deadline counts from sending, so waiting for a turn is never unclear.
+ * One client for all operations; it never repeats a request. Each takes its turn in one token bucket; how deadlines count
+ * meanwhile says `takeTurn`.
  */
 export function createGraphqlCall({
   apiUrl,
@@ -50,19 +55,27 @@ export function createGraphqlCall({
     headers: { authorization: `Bearer ${apiKey}`, 'user-agent': userAgent },
   });
   const pacer = new Pacer(pace);
-  const lists = new Map<string, Promise<unknown>>();
 
-  const send: GraphqlCall = async (operation, variables, options = {}) => {
-    const { creates = false, deadlineMs = DEFAULT_DEADLINE_MS, sensitive = [] } = options;
-    const facts: CallFacts = { operation: operation.name, creates, sensitive: [apiKey, ...sensitive] };
-    await pacer.turn({ urgent: ENDING.includes(operation.name) });
+  return async (operation, variables, options = {}) => {
+    const { creates = false, deadlineMs = DEFAULT_DEADLINE_MS, signal, sensitive = [] } = options;
+    const facts: CallFacts = {
+      operation: operation.name,
+      api: 'graphql',
+      creates,
+      isBase: true,
+      sensitive: [apiKey, ...sensitive],
+    };
+    const urgent = ENDING.includes(operation.name);
+    const leftMs = await takeTurn(pacer, { urgent, deadlineMs, signal }, facts);
     let answer: unknown;
     try {
-      answer = await client.request<unknown, Record<string, unknown>>({
-        document: operation.document,
+      const { data, headers } = await client.rawRequest<unknown, Record<string, unknown>>({
+        query: operation.document,
         variables,
-        signal: AbortSignal.timeout(deadlineMs),
+        signal: AbortSignal.timeout(leftMs),
       });
+      pacer.heard(rateWindows(headers));
+      answer = data;
     } catch (error) {
       const failure = fromGraphqlFailure(error, facts);
       if (failure.code === 'RateLimited') pacer.tooMany(failure.retryAfterMs);
@@ -76,21 +89,5 @@ export function createGraphqlCall({
       );
     }
     return parsed.data;
-  };
-
-  return <V extends Record<string, unknown>, S extends z.ZodType>(
-    operation: Operation<V, S>,
-    variables: V,
-    options?: CallOptions,
-  ): Promise<z.infer<S>> => {
-    const isList = Object.keys(variables).length === 0 && operation.document.startsWith('query');
-    if (!isList) return send(operation, variables, options);
-    const underWay = lists.get(operation.name) as Promise<z.infer<S>> | undefined;
-    if (underWay) return underWay;
-    const list = send(operation, variables, options);
-    lists.set(operation.name, list);
-    const forget = (): boolean => lists.delete(operation.name);
-    list.then(forget, forget);
-    return list;
   };
 }

@@ -4,9 +4,10 @@ import { createPods } from './pods.ts';
 import type { EndpointPort, PodPort } from './port.ts';
 
 /**
- * RunPod's GraphQL API as `PodPort` and `EndpointPort`. Stateless; safe to share. Rejects with `RunPodError` only.
+ * RunPod's GraphQL API as `PodPort` and `EndpointPort`; one for a whole process, since it holds the pace and the shared
+ * reads. Rejects with `RunPodError` only.
  */
 export function createRunPodGraphql(options: GraphqlOptions): PodPort & EndpointPort {
   const call = createGraphqlCall(options);
-  return { ...createPods(call), ...createEndpoints(call) };
+  return { ...createPods(call, options), ...createEndpoints(call) };
 }

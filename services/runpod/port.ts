@@ -6,7 +6,7 @@ export type { EndpointSettings };
 /**
  * What Anneal needs from a GPU provider. Adapters throw `RunPodError` (errors.ts) and nothing else; "no capacity" is an
  * outcome, not an error. No method retries: repetition is the caller's decision, and a create must never be repeated
- * blindly.
+ * blindly. What each of RunPod's APIs can do of this stands in docs/runpod-apis.md.
  */
 
 export type Cloud = 'SECURE' | 'COMMUNITY';
@@ -55,8 +55,24 @@ export interface Capabilities {
   minHostMemory: boolean;
   /** A create can demand a public address on the community cloud; otherwise that cloud is refused by the plan. */
   communityPublicIp: boolean;
-  /** Balance, spend and limits can be read; otherwise the plan says that they were not checked. */
+  /**
+   * Balance, spend and limits can be read; otherwise `account()` may answer nulls, and the plan then says that they were
+   * not checked.
+   */
   account: boolean;
+}
+
+export interface CreateOptions {
+  /**
+   * Counts from the call, the wait for its turn included. A create whose turn comes later is not sent and rejects as
+   * `unavailable`/`NotSent`; one that was sent and has no answer by then rejects as `uncertain`.
+   */
+  deadlineMs: number;
+  /**
+   * Aborted before the create is sent, it is not sent and rejects as `unavailable`/`NotSent`. Once sent it is not taken
+   * back: its answer tells what was made.
+   */
+  signal?: AbortSignal;
 }
 
 export interface PodRequest {
@@ -96,7 +112,8 @@ export interface Pod {
   costPerHour: MicroUsd;
   gpuTypeId: string | null;
   gpuCount: number;
-  memoryGb: number;
+  /** Host memory of the whole pod; null where the API does not say. */
+  memoryGb: number | null;
   dataCenterId: string | null;
   env: Record<string, string>;
   containerDiskGb: number;
@@ -115,11 +132,18 @@ export interface PodPort {
   account(): Promise<Account>;
   /** Every offer of every GPU type on the given clouds, also those without stock. */
   listOffers(query: OfferQuery): Promise<GpuOffer[]>;
-  /** Sends one create and never repeats it. Honours the deadline with a `RunPodError` of kind `uncertain`. */
-  createPod(request: PodRequest, options: { deadlineMs: number }): Promise<CreatePodOutcome>;
-  /** The whole account's pods; lists lag behind creates and terminates. */
+  /** Sends one create and never repeats it; see {@link CreateOptions} for how it ends when there is no answer. */
+  createPod(request: PodRequest, options: CreateOptions): Promise<CreatePodOutcome>;
+  /**
+   * The whole account's pods. Lists lag behind creates and terminates, and this one may be two seconds old, though never
+   * older than a change that this process made: absence from it proves nothing.
+   */
   listPods(): Promise<Pod[]>;
-  /** null when the provider does not know the id. */
+  /**
+   * null when the provider does not know the id. That a pod runs may come from a list of the last two seconds, so that
+   * many waiters cost one request; that it is gone, stopped or anything else is always the provider's answer to this very
+   * question, and so is everything about a pod that this process changed in the last half minute.
+   */
   getPod(podId: string): Promise<Pod | null>;
   /** Asks for a stop: the volume stays, everything else goes. Idempotent; an unknown pod is `refused`/`NotFound`. */
   stopPod(podId: string): Promise<void>;
@@ -150,15 +174,21 @@ export interface Endpoint extends EndpointSettings {
 
 export interface EndpointPort {
   listTemplates(): Promise<Template[]>;
-  /** Creates, or with `id` replaces, a serverless template. Template names are unique on an account. */
+  /**
+   * Creates, or with `id` replaces, a serverless template. Template names are unique on an account. Endpoints follow a
+   * changed template at once (GraphQL) or with the next update that names it (v2).
+   */
   saveTemplate(spec: TemplateSpec, id?: string): Promise<Template>;
   /** Deletes by name; an unknown name counts as deleted. Refused while an endpoint uses it. */
   deleteTemplate(name: string): Promise<void>;
   listEndpoints(): Promise<Endpoint[]>;
-  createEndpoint(settings: EndpointSettings, options: { deadlineMs: number }): Promise<Endpoint>;
-  /** Read-modify-write: the provider resets what an update leaves out, so every setting is sent back. */
+  createEndpoint(settings: EndpointSettings, options: CreateOptions): Promise<Endpoint>;
+  /**
+   * Read-modify-write: the provider resets what an update leaves out, so every setting is sent back. A `templateId` in
+   * the change makes the endpoint what that template says now. An unknown endpoint or template is `refused`/`NotFound`.
+   */
   updateEndpoint(endpointId: string, change: Partial<EndpointSettings>): Promise<Endpoint>;
-  /** Drains (workers 0) and deletes; an unknown endpoint counts as deleted. */
+  /** Deletes, drained first where the API asks for that; an unknown endpoint counts as deleted. */
   deleteEndpoint(endpointId: string): Promise<void>;
   /** Serverless price of the first pool named, per worker and hour. */
   serverlessPricePerHour(gpuPools: string): MicroUsd | null;

@@ -48,7 +48,7 @@ export async function send(options: ServingOptions, request: ServingRequest): Pr
   const text = status === 400 || status === 404 ? await response.text().catch(() => '') : '';
   await response.body?.cancel().catch(() => undefined);
   if (saysUnknownModel(text)) throw unknownModel(facts, status);
-  throw fromHttpStatus(response.status, null, retryAfter(response.headers), facts);
+  throw fromHttpStatus(status, retryAfter(response.headers), facts);
 }
 
 /** {@link send}, then the body as JSON of the given shape. */
@@ -83,6 +83,7 @@ export const factsOf = (
   request: Pick<ServingRequest, 'operation' | 'creates'>,
 ): CallFacts => ({
   operation: request.operation,
+  api: 'jobs',
   creates: request.creates ?? false,
   sensitive: [options.apiKey],
 });

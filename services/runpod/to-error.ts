@@ -1,79 +1,85 @@
 import { ClientError } from 'graphql-request';
-import { RunPodError, type RunPodErrorCode, type RunPodErrorKind } from './errors.ts';
+import { RunPodError, type RunPodErrorKind } from './errors.ts';
+import { otherStatus, RETIRED, STATUSES, WORDS, type Api, type Meaning, type WordMeaning } from './failure-table.ts';
 
 /**
- * The only place where foreign failures become `RunPodError`. graphql-request's message embeds the query and its
- * variables (environment values included), so it is never passed on: messages are RunPod's own text, shortened, or ours.
+ * The only place where foreign failures become `RunPodError`; what they mean stands in failure-table.ts.
+ * graphql-request's message embeds the query and its variables (environment values included), so it is never passed on:
+ * messages are RunPod's own text, shortened, or ours.
  */
 export interface CallFacts {
   operation: string;
+  api: Api;
   /** The request makes something billed or named: an unclear end is `uncertain`. */
   creates: boolean;
+  /** The address is the API's own and not that of one thing: where it is not found, there is no such API any more. */
+  isBase?: boolean;
   /** Values that must not come back in a message, should the provider echo them. */
   sensitive?: readonly string[];
 }
 
-const NO_CAPACITY =
-  /no longer any instances available|no instances currently available|not enough free GPUs|does not have the resources to deploy|SUPPLY_CONSTRAINT/i;
-const OUT_OF_FUNDS = /balance is too low|add funds|INSUFFICIENT_BALANCE/i;
-const QUOTA = /workers? quota|max workers across all endpoints/i;
-const NOT_FOUND = /not found|does not exist/i;
-const AMBIGUOUS =
-  /something went wrong|internal server error|INTERNAL_SERVER_ERROR|temporarily unavailable|service unavailable|try again later/i;
-/** Said before anything was made: the request itself, or who sent it, is at fault. */
-const INVALID =
-  /GRAPHQL_(?:PARSE|VALIDATION)_FAILED|BAD_USER_INPUT|\binvalid\b|\bmust (?:not )?be\b|\brequired\b|already exists/i;
-const NOT_ALLOWED = /unauthori[sz]ed|unauthenticated|forbidden|not authori[sz]ed|permission/i;
-const TOO_MANY = /too many requests|rate limit/i;
+/** What came back: the text to show, and the text with codes and details to match. */
+export interface FailedAnswer {
+  status: number;
+  text: { message: string; matched: string } | null;
+  retryAfterMs: number | null;
+}
 
 /** RunPod found no machine for the request. `createPod` and `startPod` turn it into an outcome; elsewhere it is `unavailable`. */
 export class NoCapacity extends RunPodError {}
+
+/** A readable answer that is not the one asked for. */
+export function fromAnswer({ status, text, retryAfterMs }: FailedAnswer, facts: CallFacts): RunPodError {
+  const { operation } = facts;
+  if (status === 410 || (status === 404 && facts.isBase)) return retired(status, facts);
+  const byWords = text === null ? undefined : meaningOf(status, text.matched);
+  if (text !== null && byWords?.noCapacity) {
+    const fields = { kind: 'unavailable', code: 'Server', operation, httpStatus: status } as const;
+    return new NoCapacity(shown(facts, text.message), fields);
+  }
+  const byStatus = STATUSES[status] ?? otherStatus(status);
+  const meaning = byWords ?? (status === 200 && text !== null ? unknownWording(facts) : byStatus);
+  return new RunPodError(compose(facts, text?.message ?? byStatus.words), {
+    kind: meaning.kind === 'unclear' ? unclear(facts) : meaning.kind,
+    code: meaning.code,
+    operation,
+    httpStatus: status,
+    retryAfterMs,
+  });
+}
+
+function meaningOf(status: number, matched: string): WordMeaning | undefined {
+  if (STATUSES[status]?.alone) return undefined;
+  return WORDS.find(({ says, whateverStatus }) => (whateverStatus || status < 500) && says.test(matched));
+}
+
+/** GraphQL answers every refusal with 200. Wordings drift: an unknown one to a create is no proof that nothing was made. */
+const unknownWording = ({ creates }: CallFacts): Meaning =>
+  creates ? { kind: 'uncertain', code: 'Server' } : { kind: 'refused', code: 'Invalid' };
+
+function retired(status: number, { api, operation }: CallFacts): RunPodError {
+  const { title, next } = RETIRED[api];
+  // An address that is not found may as well be a wrong one.
+  const or = status === 404 ? ', or correct RUNPOD_API_URL' : '';
+  return new RunPodError(`RunPod has retired its ${title} (HTTP ${status}); ${next}${or}`, {
+    kind: 'refused',
+    code: 'Retired',
+    operation,
+    httpStatus: status,
+  });
+}
 
 /** Any failure of a GraphQL call (HTTP status, `errors`, network, deadline, body that is not JSON). */
 export function fromGraphqlFailure(error: unknown, facts: CallFacts): RunPodError {
   if (error instanceof RunPodError) return error;
   if (!(error instanceof ClientError)) return fromTransportFailure(error, facts);
-  const { status } = error.response;
-  const text = graphqlText(error);
-  if (text !== null && NO_CAPACITY.test(text.matched)) {
-    const { operation } = facts;
-    return new NoCapacity(text.message.slice(0, 300), {
-      kind: 'unavailable',
-      code: 'Server',
-      operation,
-      httpStatus: status,
-    });
-  }
-  if (status !== 200 || text === null) {
-    return fromHttpStatus(status, text?.message ?? null, retryAfter(error.response.headers), facts);
-  }
-  return fromBusinessError(text, facts);
+  const { status, headers } = error.response;
+  return fromAnswer({ status, text: graphqlText(error), retryAfterMs: retryAfter(headers) }, facts);
 }
 
-/** A non-2xx answer of either plane. */
-export function fromHttpStatus(
-  status: number,
-  text: string | null,
-  retryAfterMs: number | null,
-  facts: CallFacts,
-): RunPodError {
-  const make = (kind: RunPodErrorKind, code: RunPodErrorCode, fallback: string) =>
-    new RunPodError(compose(facts, text ?? fallback), {
-      kind,
-      code,
-      operation: facts.operation,
-      httpStatus: status,
-      retryAfterMs,
-    });
-  if (status === 401) return make('refused', 'Unauthorized', 'the API key was not accepted');
-  if (status === 402) return make('refused', 'InsufficientBalance', 'the account has not enough balance');
-  if (status === 403) return make('refused', 'Forbidden', 'the API key lacks the permission');
-  if (status === 404) return make('refused', 'NotFound', 'not found');
-  if (status === 410) return make('refused', 'Retired', 'this API has been retired');
-  if (status === 429) return make('unavailable', 'RateLimited', 'too many requests');
-  if (status === 408 || status >= 500 || status < 300) return make(unclear(facts), 'Server', `HTTP ${status}`);
-  return make('refused', 'Invalid', `HTTP ${status}`);
-}
+/** A non-2xx answer whose text is not to be shown. */
+export const fromHttpStatus = (status: number, retryAfterMs: number | null, facts: CallFacts): RunPodError =>
+  fromAnswer({ status, text: null, retryAfterMs }, facts);
 
 /** The worker that answered serves no model of the name asked for. */
 export const unknownModel = (facts: CallFacts, httpStatus: number): RunPodError =>
@@ -83,6 +89,10 @@ export const unknownModel = (facts: CallFacts, httpStatus: number): RunPodError 
     operation: facts.operation,
     httpStatus,
   });
+
+/** What a read was to show does not exist. */
+export const notFound = (operation: string, what: string): RunPodError =>
+  new RunPodError(`RunPod ${operation}: ${what} does not exist`, { kind: 'refused', code: 'NotFound', operation });
 
 /** The request ended without an answer we can read. */
 export function fromTransportFailure(error: unknown, facts: CallFacts): RunPodError {
@@ -98,6 +108,14 @@ export function fromTransportFailure(error: unknown, facts: CallFacts): RunPodEr
   }
   return new RunPodError(compose(facts, 'the answer was not JSON'), { ...fields, code: 'Server' });
 }
+
+/** The request was held back until its caller no longer wanted it: nothing was sent, so nothing was made. */
+export const notSent = (why: string, facts: CallFacts): RunPodError =>
+  new RunPodError(compose(facts, `not sent: ${why}`), {
+    kind: 'unavailable',
+    code: 'NotSent',
+    operation: facts.operation,
+  });
 
 /** The answer parsed as JSON but is not what the contract says. */
 export function unexpectedShape(paths: readonly string[], facts: CallFacts): RunPodError {
@@ -119,24 +137,10 @@ export function retryAfter(headers: { get(name: string): string | null } | undef
   return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
 }
 
-function fromBusinessError(text: { message: string; matched: string }, facts: CallFacts): RunPodError {
-  const make = (kind: RunPodErrorKind, code: RunPodErrorCode) =>
-    new RunPodError(compose(facts, text.message), { kind, code, operation: facts.operation, httpStatus: 200 });
-  if (OUT_OF_FUNDS.test(text.matched)) return make('refused', 'InsufficientBalance');
-  if (QUOTA.test(text.matched)) return make('refused', 'WorkerQuota');
-  if (TOO_MANY.test(text.matched)) return make('unavailable', 'RateLimited');
-  if (AMBIGUOUS.test(text.matched)) return make(unclear(facts), 'Server');
-  if (NOT_FOUND.test(text.matched)) return make('refused', 'NotFound');
-  if (NOT_ALLOWED.test(text.matched)) return make('refused', 'Forbidden');
-  if (INVALID.test(text.matched) || !facts.creates) return make('refused', 'Invalid');
-  // Wordings drift: an unknown one is no proof that nothing was made.
-  return make('uncertain', 'Server');
-}
-
 const unclear = (facts: CallFacts): RunPodErrorKind => (facts.creates ? 'uncertain' : 'unavailable');
 
 /** First error's text, and the text with its code appended for matching. null when there are no GraphQL errors. */
-function graphqlText(error: ClientError): { message: string; matched: string } | null {
+function graphqlText(error: ClientError): FailedAnswer['text'] {
   const errors: unknown = error.response.errors;
   if (!Array.isArray(errors)) return null;
   const first = errors[0] as { message?: unknown; extensions?: { code?: unknown } } | undefined;
@@ -145,8 +149,10 @@ function graphqlText(error: ClientError): { message: string; matched: string } |
   return { message: first.message, matched: `${first.message} ${code}` };
 }
 
-function compose(facts: CallFacts, text: string): string {
+const compose = (facts: CallFacts, text: string): string => `RunPod ${facts.operation}: ${shown(facts, text)}`;
+
+function shown({ sensitive = [] }: CallFacts, text: string): string {
   let safe = text;
-  for (const value of facts.sensitive ?? []) if (value.length >= 4) safe = safe.replaceAll(value, '[redacted]');
-  return `RunPod ${facts.operation}: ${safe.replace(/\s+/g, ' ').slice(0, 300)}`;
+  for (const value of sensitive) if (value.length >= 4) safe = safe.replaceAll(value, '[redacted]');
+  return safe.replace(/\s+/g, ' ').slice(0, 300);
 }

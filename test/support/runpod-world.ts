@@ -25,7 +25,8 @@ export async function startWorld(options: Partial<RunPodSimulatorOptions> = {}) 
   return {
     stateDir,
     simulator,
-    runpod: createRunPodGraphql({ apiUrl: simulator.url, apiKey: API_KEY }),
+    // Tests look at what they did elsewhere: at the simulator, by another key. No list is kept from before.
+    runpod: createRunPodGraphql({ apiUrl: simulator.url, apiKey: API_KEY, keepPodListMs: 0 }),
     serving: createServing({ dataPlaneUrl: simulator.dataPlaneUrl, apiKey: API_KEY }),
     ssh,
     async close() {

@@ -78,3 +78,74 @@ test('an absurd wait is cut: pods have to be ended', async () => {
   await after(60_001);
   expect(served).toEqual(['terminate']);
 });
+
+test('what is left of a low window is spread until it resets; the last ones are for what ends things', async () => {
+  const pacer = new Pacer({ perSecond: 10, burst: 10 });
+  const { served, ask } = asking(pacer);
+  pacer.heard([{ name: 'minute', remaining: 5, resetMs: 60_000, quota: 60 }]);
+  for (const name of ['a', 'b', 'c', 'd']) ask(name);
+  await after(19_000);
+  expect(served).toEqual([]);
+  await after(2_000);
+  expect(served).toEqual(['a']);
+  await after(20_000);
+  expect(served).toEqual(['a', 'b']);
+  ask('terminate', true);
+  await after(0);
+  expect(served).toEqual(['a', 'b', 'terminate']);
+  // The window is new: nothing is known of it, so the pace alone counts.
+  await after(20_000);
+  expect(served).toEqual(['a', 'b', 'terminate', 'c', 'd']);
+});
+
+test('a window with more than half of its quota left, or more than the pace can use, holds nothing back', async () => {
+  const pacer = new Pacer({ perSecond: 1, burst: 5 });
+  const { served, ask } = asking(pacer);
+  pacer.heard([
+    { name: 'minute', remaining: 40, resetMs: 60_000, quota: 60 },
+    { name: 'hour', remaining: 500, resetMs: 300_000, quota: 3000 },
+  ]);
+  for (const name of ['a', 'b', 'c']) ask(name);
+  await after(0);
+  expect(served).toEqual(['a', 'b', 'c']);
+});
+
+test('an older answer that comes late does not give back what has been used', async () => {
+  const pacer = new Pacer({ perSecond: 10, burst: 10 });
+  const { served, ask } = asking(pacer);
+  pacer.heard([{ name: 'minute', remaining: 0, resetMs: 30_000, quota: 60 }]);
+  pacer.heard([{ name: 'minute', remaining: 59, resetMs: 30_000, quota: 60 }]);
+  ask('a');
+  await after(29_000);
+  expect(served).toEqual([]);
+  // A window that resets much later is another one.
+  pacer.heard([{ name: 'minute', remaining: 59, resetMs: 60_000, quota: 60 }]);
+  ask('b');
+  await after(0);
+  expect(served).toEqual(['a', 'b']);
+});
+
+test('an empty window of a day is tried once a minute: what is known of it may be wrong', async () => {
+  const pacer = new Pacer({ perSecond: 10, burst: 10 });
+  const { served, ask } = asking(pacer);
+  pacer.heard([{ name: 'day', remaining: 0, resetMs: 80_000_000, quota: 50_000 }]);
+  for (const name of ['a', 'b']) ask(name);
+  await after(60_001);
+  expect(served).toEqual(['a']);
+  await after(60_000);
+  expect(served).toEqual(['a', 'b']);
+});
+
+test('who gives up while waiting has no turn, and takes none', async () => {
+  const pacer = new Pacer({ perSecond: 1, burst: 1 });
+  const { served, ask } = asking(pacer);
+  ask('first');
+  const caller = new AbortController();
+  const given = pacer.turn({ urgent: false, signal: caller.signal });
+  ask('second');
+  caller.abort();
+  expect(await given).toBe(false);
+  expect(await pacer.turn({ urgent: false, signal: AbortSignal.abort() })).toBe(false);
+  await after(1_001);
+  expect(served).toEqual(['first', 'second']);
+});

@@ -84,66 +84,6 @@ const ask = (content: string) => ({
   temperature: 0,
 });
 
-describe('templates', () => {
-  test('save, read back, replace; the name is unique; unknown names count as deleted', async () => {
-    const saved = await world.runpod.saveTemplate(template());
-    expect(await world.runpod.listTemplates()).toEqual([saved]);
-    expect(saved).toEqual({ ...template(), id: saved.id });
-    const replaced = await world.runpod.saveTemplate({ ...template(), env: { MODEL_NAME: 'a/b' } }, saved.id);
-    expect(replaced).toMatchObject({ id: saved.id, env: { MODEL_NAME: 'a/b' } });
-    expect(await codeOf(world.runpod.saveTemplate(template()))).toBe('refused/Invalid');
-    await world.runpod.deleteTemplate('never-there');
-  });
-
-  test('a template in use is not deleted', async () => {
-    await deploy();
-    expect(await codeOf(world.runpod.deleteTemplate(template().name))).toBe('refused/Invalid');
-  });
-});
-
-describe('endpoints', () => {
-  test('reads back what was created, FlashBoot suffix removed', async () => {
-    const created = await deploy();
-    expect(created).toEqual({ ...settings(created.templateId), id: created.id });
-    expect(await world.runpod.listEndpoints()).toEqual([created]);
-    expect(world.simulator.state().endpoints[0]?.name).toBe('anneal-t-tiny -fb');
-  });
-
-  test('an update keeps every field it does not name', async () => {
-    const created = await deploy({
-      workersMax: 2,
-      scalerType: 'REQUEST_COUNT',
-      scalerValue: 7,
-      idleTimeoutSeconds: 33,
-    });
-    const updated = await world.runpod.updateEndpoint(created.id, { workersMax: 3 });
-    expect(updated).toEqual({ ...created, workersMax: 3 });
-    expect(await codeOf(world.runpod.updateEndpoint('neverthere', { workersMax: 1 }))).toBe('refused/NotFound');
-  });
-
-  test('the worker quota is its own refusal', async () => {
-    expect(await codeOf(deploy({ workersMax: 6 }))).toBe('refused/WorkerQuota');
-  });
-
-  test('delete drains first; unknown endpoints count as deleted', async () => {
-    const { id } = await deploy({ workersMin: 1 });
-    await world.runpod.deleteEndpoint(id);
-    await world.runpod.deleteEndpoint(id);
-    expect(await world.runpod.listEndpoints()).toEqual([]);
-  });
-
-  test('a lost answer to a create is uncertain and the list finds the endpoint', async () => {
-    world.simulator.faults.add({ target: 'runpod', operation: 'saveEndpoint', action: { kind: 'loseAnswer' } });
-    expect(await codeOf(deploy())).toBe('uncertain/Network');
-    expect(await world.runpod.listEndpoints()).toHaveLength(1);
-  });
-
-  test('serverless prices come from the first pool', () => {
-    expect(world.runpod.serverlessPricePerHour('ADA_80_PRO,AMPERE_80')).toBe(4_176_000);
-    expect(world.runpod.serverlessPricePerHour('NO_SUCH_POOL')).toBeNull();
-  });
-});
-
 describe('data plane', () => {
   test('a request starts a worker from the Hub files; run, chat, stream and models answer; idle workers go', async () => {
     const { id } = await deploy({ idleTimeoutSeconds: 1 });
