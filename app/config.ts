@@ -49,6 +49,7 @@ const environment = z.object({
   ANNEAL_WORKFLOW_BUNDLE: z.string().optional(),
   ANNEAL_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
   RUNPOD_API_KEY: secret,
+  RUNPOD_API: z.enum(['graphql', 'v2'], { error: 'must be graphql or v2' }).default('graphql'),
   RUNPOD_API_URL: url.default('https://api.runpod.io'),
   RUNPOD_DATA_PLANE_URL: url.default('https://api.runpod.ai/v2'),
   HF_TOKEN: secret.startsWith('hf_', { error: 'must start with hf_' }),
@@ -126,7 +127,12 @@ function toConfig(env: z.output<typeof environment>) {
     },
     logLevel: env.ANNEAL_LOG_LEVEL,
     workflowBundle: env.ANNEAL_WORKFLOW_BUNDLE ?? null,
-    runpod: { apiKey: env.RUNPOD_API_KEY, apiUrl: env.RUNPOD_API_URL, dataPlaneUrl: env.RUNPOD_DATA_PLANE_URL },
+    runpod: {
+      api: env.RUNPOD_API,
+      apiKey: env.RUNPOD_API_KEY,
+      apiUrl: env.RUNPOD_API_URL,
+      dataPlaneUrl: env.RUNPOD_DATA_PLANE_URL,
+    },
     hub: { token: env.HF_TOKEN, endpoint: env.HF_ENDPOINT },
   };
 }

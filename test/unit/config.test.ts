@@ -51,7 +51,7 @@ test('the five values without a default are enough', () => {
       terminateAllowanceMs: 60_000,
       stallAfterMs: 900_000,
     },
-    runpod: { apiUrl: 'https://api.runpod.io', dataPlaneUrl: 'https://api.runpod.ai/v2' },
+    runpod: { api: 'graphql', apiUrl: 'https://api.runpod.io', dataPlaneUrl: 'https://api.runpod.ai/v2' },
     hub: { token: 'hf_token', endpoint: 'https://huggingface.co' },
   });
 });
@@ -123,6 +123,11 @@ test('every secret may come from a file, without its final newline; the variable
   }
   expect(readConfig(env)).toEqual(readConfig(ENV));
   expect(readConfig({ ...env, HF_TOKEN: 'hf_other' }).hub.token).toBe('hf_other');
+});
+
+test("RunPod's API is chosen by name", () => {
+  expect(readConfig({ ...ENV, RUNPOD_API: 'v2' }).runpod.api).toBe('v2');
+  expect(faultsOf({ ...ENV, RUNPOD_API: 'v1' })).toEqual(['RUNPOD_API must be graphql or v2']);
 });
 
 test('an empty secret file is a fault of its variable', () => {
