@@ -98,10 +98,14 @@ export function removeEndpoint({ store }: SimulatorContext, id: string, how: 'dr
   store.save();
 }
 
+/** Workers that an account of this balance may have. */
+export const workerQuota = (balance: number): number =>
+  WORKER_QUOTAS.find(({ balanceUsd }) => balance >= balanceUsd)?.workers ?? 5;
+
 /** Counted at configuration time over all endpoints. */
 function checkQuota({ store, ledger }: SimulatorContext, workersMax: number, id: string | null): void {
   ledger.settle();
-  const quota = WORKER_QUOTAS.find(({ balanceUsd }) => store.data.balanceUsd >= balanceUsd)?.workers ?? 5;
+  const quota = workerQuota(store.data.balanceUsd);
   const others = Object.values(store.data.endpoints)
     .filter((endpoint) => endpoint.id !== id)
     .reduce((sum, endpoint) => sum + endpoint.workersMax, 0);

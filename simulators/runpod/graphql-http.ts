@@ -47,6 +47,7 @@ export function mountGraphql(
     const facts: RequestContext = {
       podScope,
       noCapacity: action?.kind === 'noCapacity',
+      zeroGpus: action?.kind === 'zeroGpus',
       lagMs: action?.kind === 'lagList' ? action.ms : 0,
     };
     const response = await yoga.fetch(c.req.raw, { facts });

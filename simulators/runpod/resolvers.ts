@@ -1,10 +1,13 @@
-import { DATA_CENTERS, GPUS, POOL_PRICE_PER_SECOND, SPEND_LIMIT_PER_HOUR, type GpuRow } from './catalogue.ts';
-import { businessError, gpuStock, noCapacity, type SimulatorContext } from './context.ts';
-import { removeEndpoint, saveEndpoint, setEndpointTemplate, type EndpointInput } from './endpoints.ts';
+import { GPUS, POOL_PRICE_PER_SECOND } from './catalogue.ts';
+import { businessError, noCapacity, type SimulatorContext } from './context.ts';
+import { removeEndpoint, saveEndpoint, setEndpointTemplate, workerQuota, type EndpointInput } from './endpoints.ts';
+import { createNetworkVolume, deleteNetworkVolume, updateNetworkVolume } from './network-volumes.ts';
+import { cpuFlavorViews, dataCenterViews, gpuView } from './offers-view.ts';
 import type { CpuPodCreateInput, PodCreateInput } from './placement.ts';
+import { podView } from './pod-view.ts';
 import type { PodFleet } from './pods.ts';
 import { deleteRegistryAuth, saveRegistryAuth, updateRegistryAuth } from './registry-auths.ts';
-import type { EndpointRecord, PodRecord } from './state.ts';
+import type { EndpointRecord, KeyValue, PodRecord } from './state.ts';
 import { createSecret, deleteSecret, deleteTemplate, saveTemplate, type SaveTemplateInput } from './templates.ts';
 
 /** Facts about one request, set before execution. */
@@ -12,6 +15,7 @@ export interface RequestContext {
   /** The pod whose own key was used; null = the account's key. */
   podScope: PodRecord | null;
   noCapacity: boolean;
+  zeroGpus: boolean;
   lagMs: number;
 }
 
@@ -22,16 +26,35 @@ export interface EndpointWatcher {
 }
 
 type Args<T> = { input: T };
+interface ResumeInput {
+  podId: string;
+  gpuCount?: number | null;
+  bidPerGpu?: number | null;
+}
+interface EditInput {
+  podId: string;
+  imageName?: string | null;
+  dockerArgs?: string | null;
+  env?: KeyValue[] | null;
+  ports?: string | null;
+  containerDiskInGb?: number | null;
+  volumeInGb?: number | null;
+  volumeMountPath?: string | null;
+  containerRegistryAuthId?: string | null;
+}
 
 export function createResolvers(context: SimulatorContext, fleet: PodFleet, watcher: EndpointWatcher) {
   const { store, ledger } = context;
   const data = store.data;
-  const showPod = podView(fleet);
+  const showPod = podView(context, fleet);
   const showEndpoint = (endpoint: EndpointRecord) => ({
     ...endpoint,
     // REST v2 has fractions of seconds here.
     scalerValue: Math.round(endpoint.scalerValue),
-    networkVolumeIds: endpoint.networkVolumeIds.map((networkVolumeId) => ({ networkVolumeId })),
+    networkVolumeIds: endpoint.networkVolumeIds.map((networkVolumeId) => ({
+      networkVolumeId,
+      dataCenterId: data.networkVolumes[networkVolumeId]?.dataCenterId ?? null,
+    })),
     template: data.templates[endpoint.templateId] ?? null,
     env: data.templates[endpoint.templateId]?.env ?? [],
     createdAt: new Date(endpoint.createdAt).toISOString(),
@@ -39,7 +62,7 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
     instanceIds: [],
     computeType: 'GPU',
     userId: 'user_simulated',
-    networkVolume: null,
+    networkVolume: data.networkVolumes[endpoint.networkVolumeId] ?? null,
   });
   const user = () => {
     ledger.settle();
@@ -49,7 +72,7 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
       pubKey: data.pubKey,
       clientBalance: data.balanceUsd,
       currentSpendPerHr: ledger.spendPerHour(),
-      spendLimit: SPEND_LIMIT_PER_HOUR,
+      spendLimit: data.spendLimitPerHour,
       minBalance: 0,
       underBalance: data.balanceUsd < 0,
       pods: (_: unknown, request: RequestContext) => fleet.list(request.lagMs).map(showPod),
@@ -59,7 +82,8 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
         return found ? showEndpoint(found) : null;
       },
       podTemplates: () => Object.values(data.templates),
-      networkVolumes: [],
+      networkVolumes: Object.values(data.networkVolumes),
+      ...spending(context),
       containerRegistryCreds: Object.values(data.registryAuths).map(({ id, name }) => ({ id, name })),
       secrets: Object.values(data.secrets).map(({ id, name, description }) => ({ id, name, description })),
     };
@@ -76,7 +100,11 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
         GPUS.filter(({ id }) => !input || ((input.id ?? id) === id && (!input.ids || input.ids.includes(id)))).map(
           (gpu) => gpuView(context, gpu),
         ),
-      dataCenters: () => DATA_CENTERS.map((id) => ({ id, name: id, location: id.split('-')[0], storageSupport: true })),
+      dataCenters: () => dataCenterViews(context),
+      cpuFlavors: (_: unknown, { input }: Partial<Args<{ id?: string | null }>>) =>
+        cpuFlavorViews().filter(({ id }) => (input?.id ?? id) === id),
+      listings: () => [],
+      myModels: () => [],
       serverlessGpuPools: () =>
         Object.keys(POOL_PRICE_PER_SECOND).map((id) => ({
           id,
@@ -99,11 +127,29 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
         return showPod(fleet.createCpu(input));
       },
       podStop: async (_: unknown, { input }: Args<{ podId: string }>) => showPod(await fleet.stop(input.podId)),
-      podResume: (_: unknown, { input }: Args<{ podId: string }>, request: RequestContext) => {
-        if (request.noCapacity) {
-          throw businessError('There are not enough free GPUs on the host machine to start this pod.');
-        }
-        return showPod(fleet.resume(input.podId));
+      podRentInterruptable: (_: unknown, { input }: Args<PodCreateInput>, request: RequestContext) => {
+        if (request.noCapacity) throw noCapacity();
+        return showPod(fleet.create(input));
+      },
+      podResume: (_: unknown, { input }: Args<ResumeInput>, request: RequestContext) =>
+        showPod(resume(fleet, input, request)),
+      podBidResume: (_: unknown, { input }: Args<ResumeInput>, request: RequestContext) =>
+        showPod(resume(fleet, input, request)),
+      podEditJob: async (_: unknown, { input }: Args<EditInput>) => {
+        const { podId, containerRegistryAuthId, imageName, dockerArgs, env, ports, ...disks } = input;
+        const { containerDiskInGb, volumeInGb, volumeMountPath } = disks;
+        const sent = { imageName, dockerArgs, env, ports, containerDiskInGb, volumeInGb, volumeMountPath };
+        const change = { ...sent, registryId: containerRegistryAuthId };
+        const given = Object.fromEntries(Object.entries(change).filter(([, value]) => value != null));
+        return showPod(await fleet.edit(podId, given, true));
+      },
+      createNetworkVolume: (_: unknown, { input }: Args<Parameters<typeof createNetworkVolume>[1]>) =>
+        createNetworkVolume(context, input),
+      updateNetworkVolume: (_: unknown, { input }: Args<{ id: string; name?: string; size?: number }>) =>
+        updateNetworkVolume(context, input.id, input),
+      deleteNetworkVolume: (_: unknown, { input }: Args<{ id: string }>) => {
+        deleteNetworkVolume(context, input.id);
+        return null;
       },
       podTerminate: async (_: unknown, { input }: Args<{ podId: string }>) => {
         await fleet.terminate(input.podId);
@@ -156,82 +202,50 @@ export function createResolvers(context: SimulatorContext, fleet: PodFleet, watc
   };
 }
 
-/** A pod as the API shows it: the record, and a runtime once the container is up. */
-function podView(fleet: PodFleet) {
-  return (pod: PodRecord) => {
-    const { sshPort, startedAt } = fleet.machine(pod.id);
-    const gpu = GPUS.find(({ id }) => id === pod.gpuTypeId);
-    const uptime = startedAt === null ? 0 : Math.floor((Date.now() - startedAt) / 1000);
-    return {
-      ...pod,
-      adjustedCostPerHr: pod.costPerHr,
-      env: pod.env.map(({ key, value }) => `${key}=${value}`),
-      podType: 'RESERVED',
-      createdAt: new Date(pod.createdAt).toISOString(),
-      lastStartedAt: new Date(pod.lastStartedAt).toISOString(),
-      lastStatusChange: `Rented by User: ${new Date(pod.lastStartedAt).toString()}`,
-      uptimeSeconds: uptime,
-      machine: {
-        podHostId: `${pod.id}-${pod.machineId.slice(0, 8)}`,
-        gpuDisplayName: gpu?.displayName ?? null,
-        gpuTypeId: gpu?.id ?? null,
-        location: pod.dataCenterId.split('-')[0],
-        dataCenterId: pod.dataCenterId,
-        secureCloud: pod.cloud === 'SECURE',
-        costPerHr: pod.costPerHr,
-      },
-      runtime:
-        sshPort === null
-          ? null
-          : {
-              uptimeInSeconds: uptime,
-              ports: portRows(pod, sshPort),
-              gpus: [],
-              container: { cpuPercent: 0, memoryPercent: 0 },
-            },
-    };
+function resume(fleet: PodFleet, { podId, gpuCount, bidPerGpu }: ResumeInput, request: RequestContext): PodRecord {
+  if (request.noCapacity) throw businessError('There are not enough free GPUs on the host machine to start this pod.');
+  const wanted = request.zeroGpus ? 0 : gpuCount;
+  return fleet.resume(podId, {
+    ...(wanted == null ? {} : { gpuCount: wanted }),
+    ...(bidPerGpu == null ? {} : { bidPerGpu }),
+  });
+}
+
+/** What the account pays now, and has paid by the day. */
+function spending({ store, ledger }: SimulatorContext) {
+  const { data } = store;
+  const sum = (prefix: string, part: 'gpu' | 'disk'): number =>
+    Object.entries(data.meters)
+      .filter(([id, { open }]) => open && id.startsWith(prefix))
+      .reduce((total, [, { parts }]) => total + parts[part], 0);
+  const records = (prefixes: readonly string[], part: 'gpu' | 'cpu' | 'disk' | 'all') => {
+    const days = new Map<string, number>();
+    for (const [id, { hours }] of Object.entries(data.meters)) {
+      if (!prefixes.some((prefix) => id.startsWith(prefix))) continue;
+      for (const [hour, used] of Object.entries(hours)) {
+        const day = `${hour.slice(0, 10)}T00:00:00.000Z`;
+        const amount = part === 'all' ? used.gpu + used.cpu + used.disk : used[part];
+        days.set(day, (days.get(day) ?? 0) + amount);
+      }
+    }
+    return [...days].map(([time, amount]) => ({ time, amount }));
   };
-}
-
-/** The platform lists an internal row of its own as well. */
-function portRows(pod: PodRecord, sshPort: number) {
-  const internal = { ip: '100.65.0.1', isIpPublic: false, privatePort: 19123, publicPort: 60141, type: 'http' };
-  const asksForSsh = pod.ports.split(',').some((port) => port.trim() === '22/tcp');
-  if (!asksForSsh) return [internal];
-  return [{ ip: '127.0.0.1', isIpPublic: true, privatePort: 22, publicPort: sshPort, type: 'tcp' }, internal];
-}
-
-function gpuView(context: SimulatorContext, gpu: GpuRow) {
   return {
-    ...gpu,
-    manufacturer: 'Nvidia',
-    secureCloud: gpu.securePrice !== null,
-    communityCloud: gpu.communityPrice !== null,
-    securePrice: gpu.securePrice ?? 0,
-    communityPrice: gpu.communityPrice ?? 0,
-    maxGpuCountCommunityCloud: gpu.maxGpuCount,
-    maxGpuCountSecureCloud: gpu.maxGpuCount,
-    lowestPrice: ({ input }: { input?: { gpuCount?: number | null; secureCloud?: boolean | null } | null }) => {
-      const clouds =
-        input?.secureCloud == null
-          ? (['SECURE', 'COMMUNITY'] as const)
-          : input.secureCloud
-            ? (['SECURE'] as const)
-            : (['COMMUNITY'] as const);
-      const words = clouds.map((cloud) => gpuStock(context, gpu.id, cloud));
-      const stockStatus = (['High', 'Medium', 'Low'] as const).find((word) => words.includes(word)) ?? null;
-      const prices = clouds
-        .map((cloud) => (cloud === 'SECURE' ? gpu.securePrice : gpu.communityPrice))
-        .filter((price) => price !== null);
-      const price = stockStatus === null || prices.length === 0 ? null : Math.min(...prices);
+    clientLifetimeSpend: data.spentUsd,
+    maxServerlessConcurrency: workerQuota(data.balanceUsd),
+    spendDetails: {
+      localStoragePerHour: sum('pod:', 'disk'),
+      networkStoragePerHour: sum('volume:', 'disk'),
+      gpuComputePerHour: sum('pod:', 'gpu') + sum('worker:', 'gpu'),
+    },
+    billing: () => {
+      ledger.settle();
       return {
-        gpuName: gpu.displayName,
-        gpuTypeId: gpu.id,
-        minimumBidPrice: price === null ? null : price / 2,
-        uninterruptablePrice: price,
-        minMemory: gpu.hostMemoryGb,
-        minVcpu: gpu.vcpu,
-        stockStatus,
+        gpuCloud: records(['pod:'], 'gpu'),
+        cpuCloud: records(['pod:'], 'cpu'),
+        serverless: records(['worker:'], 'all'),
+        storage: records(['pod:', 'volume:'], 'disk'),
+        summary: records(['pod:', 'worker:', 'volume:'], 'all'),
       };
     },
   };
