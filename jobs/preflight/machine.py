@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anneal_job import atomic
 
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as its driver reports it; memory in bytes."""
+
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    driver: str
+
 
 def preflight(workspace: Path) -> dict[str, Any]:
-    """GPU name and count, Python, free disk and memory limit in bytes, CPUs, and whether the workspace can be written."""
-    gpus = _gpu_names()
+    """GPU name, count, memory, driver and CUDA version, Python, free disk and memory limit in bytes, CPUs, and whether the
+    workspace can be written."""
+    gpus = gpus_here()
     return {
-        "gpuName": gpus[0] if gpus else None,
+        "gpuName": gpus[0].name if gpus else None,
         "gpuCount": len(gpus),
+        "gpuMemoryBytes": sum(gpu.memory_bytes for gpu in gpus),
+        "gpuFreeBytes": sum(gpu.free_bytes for gpu in gpus),
+        "driver": gpus[0].driver if gpus else None,
+        "driverCuda": _driver_cuda() if gpus else None,
         "python": platform.python_version(),
         "diskFreeBytes": shutil.disk_usage(workspace).free,
         "memoryLimitBytes": memory_limit_bytes(),
@@ -26,15 +45,31 @@ def preflight(workspace: Path) -> dict[str, Any]:
     }
 
 
-def _gpu_names() -> list[str]:
+def gpus_here() -> list[Gpu]:
+    """The GPUs that `nvidia-smi` lists; none where it is missing or fails."""
+    fields = "name,memory.total,memory.free,driver_version"
+    text = _nvidia_smi(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+    found = []
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 4 and parts[1].isdigit() and parts[2].isdigit():
+            found.append(Gpu(parts[0], int(parts[1]) * _MEBIBYTE, int(parts[2]) * _MEBIBYTE, parts[3]))
+    return found
+
+
+def _driver_cuda() -> str | None:
+    """The newest CUDA version that the driver serves, such as `12.8`; only the table's head tells it."""
+    match = re.search(r"CUDA Version:\s*(\d+\.\d+)", _nvidia_smi())
+    return match[1] if match else None
+
+
+def _nvidia_smi(*arguments: str) -> str:
     if shutil.which("nvidia-smi") is None:
-        return []
+        return ""
     try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        text = subprocess.run(query, capture_output=True, check=True, text=True, timeout=20).stdout
+        return subprocess.run(["nvidia-smi", *arguments], capture_output=True, check=True, text=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        return ""
 
 
 def memory_limit_bytes() -> int:
@@ -49,16 +84,36 @@ def memory_limit_bytes() -> int:
     return total
 
 
+def memory_available_bytes() -> int:
+    """Host memory that can still be used: the control group's rest, and no more than the kernel calls available."""
+    available = memory_limit_bytes()
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = min(available, int(line.split()[1]) * 1024)
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        # Page cache counts as used there, though it is given up on demand.
+        cached = _cgroup_counter("/sys/fs/cgroup/memory.stat", "file")
+        available = min(available, memory_limit_bytes() - max(0, used - cached))
+    except (OSError, ValueError):
+        pass
+    return available
+
+
+def _cgroup_counter(file: str, wanted: str) -> int:
+    for line in Path(file).read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == wanted:
+            return int(value)
+    return 0
+
+
 def oom_kills() -> int:
     """How often the kernel's out-of-memory killer struck in this control group (memory.events of cgroup v2)."""
     try:
-        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
+        return _cgroup_counter("/sys/fs/cgroup/memory.events", "oom_kill")
     except (OSError, ValueError):
-        pass
-    return 0
+        return 0
 
 
 def _writable(workspace: Path) -> bool:

@@ -13,14 +13,15 @@ from hub.activity_watch import folder_bytes
 from hub.connection import connect
 from hub.download import download
 from preflight.machine import preflight
-from toolchains.dispatch import toolchain_of
+from toolchains.dispatch import enter, load, toolchain_of
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """Params: `baseRepo`, `baseCommit` (full sha), `hubEndpoint`, `disableXet`, `needs.diskBytes` (bytes, whole run).
+    """Params: `baseRepo`, `baseCommit` (full sha), `hubEndpoint`, `disableXet`, `needs.diskBytes` (bytes, whole run), and
+    those of `toolchains.gpu.prepare`.
 
     Idempotency key: repository and commit. Raises `DiskFull` when free space and what is already there are less than
-    needed, and the failures of `hub.download`.
+    needed, what the toolchain's own checks raise, and the failures of `hub.download`.
     """
     toolchain_of(context)
     paths = context.paths
@@ -36,7 +37,12 @@ def run(context: JobContext) -> dict[str, Any]:
     available = found["diskFreeBytes"] + folder_bytes(paths.work)
     if available < needed:
         raise JobFailure("DiskFull", f"{needed} bytes are needed, {available} are available", "Use a larger volume.")
-    files = download(context, connect(context), repository, commit, paths.base)
+    toolchain = enter(context)
+    api = connect(context)
+    if toolchain == "gpu":
+        # Nothing large is downloaded before it is certain that the pod, the model and the tools fit together.
+        found |= load(context, "prepare").before_download(context, api, found, repository, commit)
+    files = download(context, api, repository, commit, paths.base)
     config = _config(context)
     return {
         "preflight": found,

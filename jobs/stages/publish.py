@@ -9,7 +9,7 @@ from anneal_job.context import JobContext
 from artifacts import manifest
 from hub.connection import connect
 from hub.upload import upload
-from toolchains.dispatch import toolchain_of
+from toolchains.dispatch import enter
 
 _CARD = "README.md"
 
@@ -23,7 +23,7 @@ def run(context: JobContext) -> dict[str, Any]:
     commit. Result: `commit` that holds exactly these files, `files` (their number), `uploadedBytes`. Raises
     `ManifestMismatch` naming the file, and the failures of `hub.upload`.
     """
-    toolchain_of(context)
+    enter(context)
     release = context.paths.release
     card = context.param("card", str)
     atomic.write_bytes(release / _CARD, card.encode())

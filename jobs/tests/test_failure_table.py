@@ -80,6 +80,15 @@ def test_a_generic_load_error_takes_the_cause_before_it() -> None:
     assert diagnose(tail, 1).change == "smallerBatch"
 
 
+def test_what_is_only_said_along_the_way_is_no_cause() -> None:
+    warning = (
+        "Failed to load CPU gemm_4bit_forward from kernels-community: Cannot find an appropriate cached snapshot folder for "
+        "the specified revision on the local disk and outgoing traffic has been disabled."
+    )
+    assert diagnose(f"{warning}\nsomething else", 1).failure_class == "JobCrashed"
+    assert diagnose("httpx.ReadTimeout: retrying\n* Evaluating...", -signal.SIGKILL).failure_class == "Killed"
+
+
 @pytest.mark.parametrize("code", [137, -signal.SIGKILL])
 def test_a_kill_without_a_trace_is_memory_only_where_the_kernel_says_so(code: int) -> None:
     assert diagnose("* Evaluating...", code, oom_kills=1).failure_class == "OutOfMemory"

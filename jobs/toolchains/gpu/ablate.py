@@ -65,6 +65,7 @@ class _Ablation:
         self._journal_mark: tuple[int, int] | None = None
         self._search = Search()
         self._saved_best: int | None = None
+        self._lines_told = -1
 
     def to_end(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,10 @@ class _Ablation:
         """Tells progress: the journal while trials run, heretic's lines before."""
         events = self._context.events
         if not console.trials_began:
-            events.progress(console.phase, 0, 1, "steps")
+            # Only what is new: a stall is recognised by silence.
+            if self._lines_told != console.lines:
+                self._lines_told = console.lines
+                events.progress(console.phase, 0, 1, "steps")
             return
         journal = heretic_journal.find(self._checkpoints)
         if journal is None:

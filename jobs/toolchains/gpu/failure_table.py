@@ -233,7 +233,10 @@ TABLE: tuple[Row, ...] = (
     ),
 )
 
-_TRACE = "Traceback (most recent call last)"
+_TRACES = ("Traceback (most recent call last)", "OutOfMemoryError")
+
+# Optional kernels are looked for on the Hub at run time; offline that is said, and the work goes on without them.
+_HARMLESS = r"^Failed to load .* from kernels-community"
 
 
 def diagnose(tail: str, code: int, *, oom_kills: int = 0) -> Diagnosis:
@@ -243,15 +246,17 @@ def diagnose(tail: str, code: int, *, oom_kills: int = 0) -> Diagnosis:
     "Failed to load model with all configured dtypes" is no cause and has no row: the lines before it name one.
     """
     message = keep_end(f"{tail}\n({_how(code)})".strip())
-    for row in TABLE:
-        if re.search(row.fragment, tail):
-            return Diagnosis(row.failure_class, row.repeat, row.change, row.advice, message)
-    if code in (-signal.SIGKILL, 137) and _TRACE not in tail:
+    if code in (-signal.SIGKILL, 137) and not any(trace in tail for trace in _TRACES):
+        # Whoever is killed says nothing: what stands in the log before is not the cause.
         if oom_kills > 0 or "Killed" in tail:
             advice = "The pod's memory limit was reached. Use a pod with more host memory; the stage continues from its files."
             return Diagnosis("OutOfMemory", "changed", "moreHostMemory", advice, message)
         advice = "Something outside the job ended it. Start the stage again; it resumes from its files."
         return Diagnosis("Killed", "same", None, advice, message)
+    said = "\n".join(line for line in tail.splitlines() if not re.search(_HARMLESS, line))
+    for row in TABLE:
+        if re.search(row.fragment, said):
+            return Diagnosis(row.failure_class, row.repeat, row.change, row.advice, message)
     advice = "The message holds the last lines of the log; log.txt on the pod holds all of them."
     return Diagnosis("JobCrashed", "person", None, advice, message)
 

@@ -56,6 +56,8 @@ class Console:
         self.batch_size: int | None = None
         self.remaining: str | None = None
         self.phase = "load"
+        self.lines = 0
+        """Whole lines so far: grows exactly while something happens."""
 
     def feed(self, text: str) -> None:
         """Adds output. A chunk may end anywhere."""
@@ -81,6 +83,7 @@ class Console:
         self._line_start = 0
 
     def _take(self, line: str) -> None:
+        self.lines += 1
         self.saved = self.saved or "Model saved to" in line
         self.no_gpu = self.no_gpu or "No GPU or other accelerator detected" in line
         if match := _COMPONENT.match(line):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from artifacts.hashing import list_files
 from toolchains.rehearsal import int4_packing
 from toolchains.weights import checkpoint
 from toolchains.weights.number_formats import to_float32
+from toolchains.weights.release_folder import publish_folder, total_bytes
 from toolchains.weights.safetensors_io import Header, Tensor, read_header, read_tensors, write_tensors
 
 GROUP_SIZES = (128, 64, 32)
@@ -35,16 +35,16 @@ def run(context: JobContext) -> dict[str, Any]:
     if method not in ("awq", "none"):
         raise JobFailure("BadInput", f"unknown method {method!r}", "Use `awq` or `none`.")
     headers = checkpoint.check(paths.merged)
-    merged_bytes = _total_bytes(paths.merged)
+    merged_bytes = total_bytes(paths.merged)
     if method == "none":
-        _publish_folder(paths.merged, paths.release)
+        publish_folder(paths.merged, paths.release)
         dtype = next(entry.dtype for header in headers.values() for entry in header.tensors.values())
         bits = {"BF16": 16, "F16": 16, "F32": 32}[dtype]
         return {
             "format": "none",
             "bits": bits,
             "groupSize": 0,
-            "releaseBytes": _total_bytes(paths.release),
+            "releaseBytes": total_bytes(paths.release),
             "compression": 1.0,
         }
     group_size = fitting_group_size(headers, context.param("groupSize", int, 128))
@@ -56,8 +56,8 @@ def run(context: JobContext) -> dict[str, Any]:
     shutil.rmtree(paths.quantized, ignore_errors=True)
     temporary.rename(paths.quantized)
     sync_folder(paths.work)
-    _publish_folder(paths.quantized, paths.release)
-    release_bytes = _total_bytes(paths.release)
+    publish_folder(paths.quantized, paths.release)
+    release_bytes = total_bytes(paths.release)
     return {
         "format": "pack-quantized",
         "bits": int4_packing.BITS,
@@ -149,20 +149,3 @@ def _write_quantized(context: JobContext, headers: dict[str, Header], out: Path,
     if (source / checkpoint.INDEX_NAME).exists():
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         atomic.write_json(out / checkpoint.INDEX_NAME, index)
-
-
-def _publish_folder(source: Path, release: Path) -> None:
-    """Makes `release` a folder of hard links to `source`: no second copy on disk, replaced as a whole."""
-    temporary = release.with_name(release.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for path in list_files(source):
-        target = temporary / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(source / path, target)
-    shutil.rmtree(release, ignore_errors=True)
-    temporary.rename(release)
-    sync_folder(release.parent)
-
-
-def _total_bytes(folder: Path) -> int:
-    return sum((folder / path).stat().st_size for path in list_files(folder))

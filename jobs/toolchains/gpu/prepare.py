@@ -1,0 +1,170 @@
+"""What the GPU toolchain needs before the base model is downloaded: checks, environments, prompt sets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from anneal_job import atomic
+from anneal_job.context import JobContext
+from anneal_job.failures import JobFailure
+from hub.patience import patiently
+from preflight.hub import look_at_hub, read_config
+from toolchains.gpu import environments, prompt_sets
+from toolchains.gpu.child import device_of, run_child
+from toolchains.gpu.environments import Environment
+from toolchains.gpu.model_facts import ModelFacts, facts_of
+from toolchains.gpu.quantize import group_size_for, require_supported
+
+# PyPI's wheels of torch 2.9.1 and 2.10.0 are CUDA 12.8 builds; any driver of CUDA 12 runs them.
+_CUDA_MAJOR = 12
+
+
+def before_download(context: JobContext, api: Any, found: dict[str, Any], repository: str, commit: str) -> dict[str, Any]:
+    """Looks, refuses what cannot end well, and makes environments and prompt files. Returns facts for the result.
+
+    Params: `ablated` (true: environments and prompts of an ablation are made), `precision`, `quantize` (`method`,
+    `groupSize`), `prompts` and `calibration` (per set: null = heretic's default set, a list of texts, a data set's id, or
+    `{dataset, revision, split, column}`), `device`. Idempotent. With `device: cpu` the checks of the GPU are left out and
+    the result carries `madeOn: cpu`. Raises `NoGpu`, `DriverTooOld`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`,
+    `OwnCode`, `UnknownArchitecture`, `UnsupportedModel`, `GroupSizeMismatch`, and what environments and Hub raise.
+    """
+    device, ablated = device_of(context), context.param("ablated", bool, True)
+    if device == "cuda":
+        _require_driver(found)
+    facts = facts_of(read_config(context, api, repository, commit))
+    hub = look_at_hub(context, api)
+    group_size = _require_quantizable(context, facts)
+    if device == "cuda" and ablated:
+        _require_fitting_gpu(context, found, _weight_bytes(context, api, repository, commit))
+    needed = [environments.ABLATE] if ablated else []
+    probes = {environment.name: _probe(context, environment, facts) for environment in [*needed, environments.QUANT]}
+    environments.forget_downloads()
+    return {
+        "hub": hub,
+        "model": {**facts.to_json(), "groupSize": group_size},
+        "environments": probes,
+        "prompts": _bring_prompts(context, api, ablated),
+        "madeOn": device,
+    }
+
+
+def _require_driver(found: dict[str, Any]) -> None:
+    if not found["gpuCount"]:
+        raise JobFailure("NoGpu", "nvidia-smi lists no GPU", "The host's driver or GPU is at fault: use another pod.")
+    version = found["driverCuda"]
+    if version is not None and int(version.split(".")[0]) < _CUDA_MAJOR:
+        raise JobFailure(
+            "DriverTooOld",
+            f"driver {found['driver']} serves CUDA {version}, and {_CUDA_MAJOR} is needed",
+            "Use another host (`minCudaVersion`).",
+        )
+
+
+def _require_quantizable(context: JobContext, facts: ModelFacts) -> int | None:
+    wanted = context.param("quantize", dict, {})
+    if wanted.get("method", "none") != "awq":
+        return None
+    require_supported(facts)
+    return group_size_for(facts.widths, int(wanted.get("groupSize") or 128)) if facts.widths else None
+
+
+def _weight_bytes(context: JobContext, api: Any, repository: str, commit: str) -> int:
+    def listed() -> int:
+        entries = api.list_repo_tree(repository, recursive=True, revision=commit)
+        return sum(entry.size for entry in entries if entry.path.endswith(".safetensors"))
+
+    return patiently(context, repository, listed)
+
+
+def _require_fitting_gpu(context: JobContext, found: dict[str, Any], weight_bytes: int) -> None:
+    # nf4 with its scales, and embeddings in 16 bits: 0.28 to 0.34 of the 16-bit size.
+    factor = 0.3 if context.param("precision", str, "bf16") == "bnb_4bit" else 1.0
+    if found["gpuMemoryBytes"] < weight_bytes * factor:
+        raise JobFailure(
+            "GpuTooSmall",
+            f"the weights take {int(weight_bytes * factor)} bytes, the GPUs have {found['gpuMemoryBytes']}",
+            "Use a GPU with more memory, or `precision: bnb_4bit`. The rest would go to host memory, silently and slowly.",
+        )
+
+
+def _probe(context: JobContext, environment: Environment, facts: ModelFacts) -> dict[str, Any]:
+    python = environments.ensure(context, environment)
+    seen = run_child(context, python, "probe", {"modelType": facts.model_type})
+    if not seen["knowsArchitecture"]:
+        if facts.own_code:
+            raise JobFailure(
+                "OwnCode",
+                f"{facts.model_type} needs the repository's own code, which is not run",
+                "Use another model.",
+            )
+        raise JobFailure(
+            "UnknownArchitecture",
+            f"transformers {seen['transformers']} does not know {facts.model_type}",
+            "Use another model, or a newer lock.",
+        )
+    if device_of(context) == "cuda":
+        if not seen["cudaVisible"]:
+            raise JobFailure(
+                "CudaNotVisible",
+                f"torch {seen['torch']} (CUDA {seen['cuda']}) sees no GPU in the environment {environment.name}",
+                "The driver does not fit this build: use another host.",
+            )
+        if not seen["bf16"]:
+            raise JobFailure("NoBfloat16", "the GPU has no bfloat16", "Use a GPU of the Ampere generation or newer.")
+    return seen
+
+
+# Prompt sets
+
+
+def _bring_prompts(context: JobContext, api: Any, ablated: bool) -> dict[str, Any]:
+    given = context.param("prompts", dict, {})
+    wanted: dict[str, Any] = {name: given.get(name) for name in prompt_sets.SETS} if ablated else {}
+    if context.params.get("calibration") is not None:
+        wanted[prompt_sets.CALIBRATION] = context.params["calibration"]
+    return {name: _bring(context, api, name, value) for name, value in wanted.items()}
+
+
+def _bring(context: JobContext, api: Any, name: str, value: object) -> dict[str, Any]:
+    lines = prompt_sets.lines_given(value, name)
+    if lines is not None:
+        return prompt_sets.store(context, name, lines, {"source": "given"})
+    asked = data_set_of(name, value)
+    stored = atomic.read_json(prompt_sets.folder(context) / f"{name}.json") or {}
+    # A set that is on the pod stays: the trials of a resumed search must be measured on the same prompts.
+    if stored.get("asked") == asked and prompt_sets.path_of(context, name).exists():
+        return stored
+    repository = asked["dataset"]
+
+    def resolve() -> str:
+        sha: str = api.dataset_info(repository, revision=asked["revision"]).sha
+        return sha
+
+    commit = patiently(context, repository, resolve)
+    place = prompt_sets.folder(context) / ".sources" / hashlib.sha256(f"{repository}@{commit}".encode()).hexdigest()[:16]
+    patiently(
+        context,
+        repository,
+        lambda: api.snapshot_download(repository, repo_type="dataset", revision=commit, local_dir=place),
+    )
+    python = environments.ensure(context, environments.ABLATE)
+    request = {"folder": str(place), "split": asked["split"], "column": asked["column"]}
+    found = run_child(context, python, "read_dataset", request)
+    return prompt_sets.store(context, name, found["lines"], {"source": "hub", "asked": asked, "commit": commit})
+
+
+def data_set_of(name: str, value: object) -> dict[str, Any]:
+    """Data set, revision (null = newest), split and column that a request means. Raises `BadInput`."""
+    defaults = prompt_sets.DEFAULTS.get(name, {"split": "train[:256]", "column": "text"})
+    if value is None:
+        value = {}
+    elif isinstance(value, str):
+        value = {"dataset": value}
+    if not isinstance(value, dict):
+        raise JobFailure("BadInput", f"prompts.{name} is neither a list of texts nor a data set", "Correct the prompt sets.")
+    asked = {"revision": None, **defaults, **{key: text for key, text in value.items() if text is not None}}
+    if asked.keys() != {"dataset", "revision", "split", "column"} or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked["dataset"]):
+        raise JobFailure("BadInput", f"prompts.{name} does not name a data set of the Hub", "Write <owner>/<name>.")
+    return asked
