@@ -44,6 +44,8 @@ function toStageEvent({
   state,
   startedAtMs,
   endedAtMs,
+  workedMs,
+  gpuTypeId,
   cost,
 }: StageReport): Omit<StageEvent, 'runId' | 'detail'> {
   const at = startedAtMs ?? endedAtMs ?? 0;
@@ -52,6 +54,8 @@ function toStageEvent({
     state: state === 'completed' || state === 'skipped' || state === 'cancelled' ? state : 'failed',
     startedAt: iso(at),
     endedAt: iso(endedAtMs ?? at),
+    workedMs,
+    gpuTypeId,
     costMicroUsd: cost,
   };
 }

@@ -67,10 +67,10 @@ export function edgeLines(before: RunView | null, view: RunView, nowMs: number):
 const waitingLines = (triedRungs: readonly string[]): string[] =>
   triedRungs.length === 0 ? [] : ['no pod can be rented yet:', ...triedRungs.map((sentence) => `  ${sentence}`)];
 
-function duration({ state, startedAtMs, endedAtMs }: StageReport, nowMs: number): string {
+function duration({ state, startedAtMs, endedAtMs, workedMs }: StageReport, nowMs: number): string {
   if (startedAtMs === null) return '';
   if (state === 'running') return formatMs(Math.max(0, nowMs - startedAtMs));
-  return endedAtMs === null ? '' : formatMs(endedAtMs - startedAtMs);
+  return endedAtMs === null ? '' : formatMs(workedMs);
 }
 
 /** A running job's own progress and use of the machine where there are some, otherwise the stage's note. */

@@ -6,9 +6,9 @@ import { table } from './output.ts';
 /** The final report of a run: per stage time, cost and result; then what exists now. */
 export function renderReport({ name, release, stages, outputs, spent, cap, overrun }: PipelineResult): string[] {
   const estimates = outputs.plan?.estimate ?? [];
-  const rows = stages.map(({ stage, state, startedAtMs, endedAtMs, cost, note }) => [
+  const rows = stages.map(({ stage, state, endedAtMs, workedMs, cost, note }) => [
     stage,
-    startedAtMs !== null && endedAtMs !== null ? formatMs(endedAtMs - startedAtMs) : '–',
+    endedAtMs === null ? '–' : formatMs(workedMs),
     ...(estimates.length > 0 ? [estimatedTime(estimates.find((row) => row.stage === stage))] : []),
     cost > 0 ? formatUsd(cost) : '–',
     [state, note].filter((text) => text !== '').join(': '),

@@ -266,8 +266,13 @@ export type StageState = 'pending' | 'waiting' | 'running' | 'completed' | 'skip
 export interface StageReport {
   stage: Stage;
   state: StageState;
+  /** Of its first start: a stage may run again on another pod. */
   startedAtMs: number | null;
   endedAtMs: number | null;
+  /** All its runs together, without what lay between them. */
+  workedMs: number;
+  /** What it last ran on; null where it needs no pod. */
+  gpuTypeId: string | null;
   cost: MicroUsd;
   note: string;
 }

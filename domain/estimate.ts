@@ -39,7 +39,9 @@ export function estimateStages(
     for (const stage of ['provision', ...pod.stages] as const) {
       const range = times[stage];
       if (!range || skipped.includes(stage)) continue;
-      const learned = fromRecords(spec, stage, recorded);
+      // A record does not say how a stage's time was shared between two pods.
+      const shared = pods.length > 1 && (stage === 'provision' || stage === 'prepare');
+      const learned = shared ? undefined : fromRecords(spec, stage, recorded);
       const [lowMs, highMs] = learned?.range ?? range;
       const row = {
         stage,

@@ -82,6 +82,9 @@ export interface StageEvent {
   state: 'completed' | 'failed' | 'skipped' | 'cancelled';
   startedAt: string;
   endedAt: string;
+  /** Without what lay between two runs of the stage. */
+  workedMs: number;
+  gpuTypeId: string | null;
   costMicroUsd: MicroUsd;
   /** Small JSON: the stage's result for reports. */
   detail: Json;

@@ -24,11 +24,13 @@ export async function finishRun(sql: Sql, runId: string, end: Parameters<Registr
 
 export async function recordStage(sql: Sql, event: StageEvent): Promise<void> {
   await sql`
-    insert into anneal.stage_events (run_id, stage, started_at, state, ended_at, cost_micro_usd, detail)
-    values (${event.runId}, ${event.stage}, ${event.startedAt}, ${event.state}, ${event.endedAt},
-      ${event.costMicroUsd}, ${jsonParameter(sql, event.detail)})
+    insert into anneal.stage_events
+      (run_id, stage, started_at, state, ended_at, worked_ms, gpu_type_id, cost_micro_usd, detail)
+    values (${event.runId}, ${event.stage}, ${event.startedAt}, ${event.state}, ${event.endedAt}, ${event.workedMs},
+      ${event.gpuTypeId}, ${event.costMicroUsd}, ${jsonParameter(sql, event.detail)})
     on conflict (run_id, stage, started_at) do update set
       state = excluded.state, ended_at = excluded.ended_at,
+      worked_ms = excluded.worked_ms, gpu_type_id = excluded.gpu_type_id,
       cost_micro_usd = excluded.cost_micro_usd, detail = excluded.detail`;
 }
 
@@ -74,17 +76,20 @@ export async function earlierRuns(sql: Sql, name: string, limit: number): Promis
   }));
 }
 
-/** See the port. A stage that ran twice in one run (on another pod) counts with its last time. */
+/** See the port. A stage that ran on two pods of one run counts with both times. */
 export async function recordedStages(sql: Sql, baseRepo: string, limit: number): Promise<RecordedStageRow[]> {
-  const rows = await sql<{ stage: Stage; ms: string; spec: Json; gpu: string | null }[]>`
+  const rows = await sql<{ stage: Stage; worked_ms: string; spec: Json; gpu_type_id: string | null }[]>`
     with past as (
       select run_id, spec from anneal.runs
       where state = 'Completed' and spec -> 'base' ->> 'repo' = ${baseRepo}
       order by ended_at desc limit ${limit})
-    select distinct on (p.run_id, e.stage) e.stage, p.spec,
-      extract(epoch from (e.ended_at - e.started_at)) * 1000 as ms,
-      (select o.output ->> 'gpuTypeId' from anneal.outputs o where o.run_id = p.run_id and o.stage = 'provision') as gpu
-    from past p join anneal.stage_events e on e.run_id = p.run_id and e.state = 'completed'
-    order by p.run_id, e.stage, e.started_at desc`;
-  return rows.map(({ stage, ms, spec, gpu }) => ({ stage, durationMs: Math.round(Number(ms)), spec, gpuTypeId: gpu }));
+    select e.stage, e.worked_ms, e.gpu_type_id, p.spec
+    from past p join anneal.stage_events e on e.run_id = p.run_id and e.state = 'completed' and e.worked_ms is not null
+    order by e.ended_at desc`;
+  return rows.map(({ stage, worked_ms: ms, spec, gpu_type_id: gpuTypeId }) => ({
+    stage,
+    durationMs: Number(ms),
+    spec,
+    gpuTypeId,
+  }));
 }

@@ -211,7 +211,16 @@ describe('keeping books', () => {
     ],
     stages: [
       {
-        report: { stage: 'merge', state: 'completed', startedAtMs: 1_000, endedAtMs: 2_000, cost: ZERO_USD, note: '' },
+        report: {
+          stage: 'merge',
+          state: 'completed',
+          startedAtMs: 1_000,
+          endedAtMs: 2_000,
+          workedMs: 900,
+          gpuTypeId: null,
+          cost: ZERO_USD,
+          note: '',
+        },
         output: { shards: 2 },
       },
     ],
@@ -256,7 +265,16 @@ describe('keeping books', () => {
 
   test('a stage without an output is on record without one, whatever it made before', async () => {
     const { run, registry } = activityWorld();
-    const report = { stage: 'merge', state: 'failed', startedAtMs: 1, endedAtMs: 2, cost: ZERO_USD, note: '' } as const;
+    const report = {
+      stage: 'merge',
+      state: 'failed',
+      startedAtMs: 1,
+      endedAtMs: 2,
+      workedMs: 1,
+      gpuTypeId: null,
+      cost: ZERO_USD,
+      note: '',
+    } as const;
     await run('keepBooks', books({ stages: [{ report, output: null }] }));
     expect([...registry.stages.values()]).toMatchObject([{ stage: 'merge', state: 'failed', detail: null }]);
     expect([...registry.outputs.values()]).toEqual([null]);

@@ -132,7 +132,16 @@ describe('the registry on PostgreSQL', () => {
       { state: 'completed', cap_micro_usd: String(cap), spent_micro_usd: '1000001', spec: { a: [1, 'x\uFFFDy'] } },
     ]);
 
-    const event = { runId: RUN, stage: 'plan', state: 'failed', startedAt: AT, endedAt: LATER, detail: null } as const;
+    const event = {
+      runId: RUN,
+      stage: 'plan',
+      state: 'failed',
+      startedAt: AT,
+      endedAt: LATER,
+      workedMs: 3_355_000,
+      gpuTypeId: null,
+      detail: null,
+    } as const;
     await registry.recordStage({ ...event, costMicroUsd: fromUsd(1) });
     await registry.recordStage({ ...event, state: 'completed', costMicroUsd: fromUsd(2), detail: 'text' });
     expect(await sql`select state, cost_micro_usd, detail from anneal.stage_events`).toEqual([
@@ -265,17 +274,25 @@ describe('the registry on PostgreSQL', () => {
       ['failed', 'Failed'],
     ] as const) {
       await registry.saveRun({ runId, workflowId: 'w', name: 'a', release: 'r1', spec, capMicroUsd: fromUsd(1) });
-      const stage = { runId, stage: 'ablate', state: 'completed', costMicroUsd: fromUsd(1), detail: null } as const;
-      await registry.recordStage({ ...stage, startedAt: '2026-01-01T00:00:00Z', endedAt: '2026-01-01T00:09:00Z' });
-      await registry.recordStage({ ...stage, startedAt: '2026-01-01T01:00:00Z', endedAt: '2026-01-01T01:05:00.500Z' });
+      const stage = {
+        runId,
+        stage: 'ablate',
+        state: 'completed',
+        costMicroUsd: fromUsd(1),
+        detail: null,
+        gpuTypeId: 'NVIDIA L4',
+      } as const;
+      const startedAt = '2026-01-01T01:00:00Z';
+      await registry.recordStage({ ...stage, startedAt, endedAt: '2026-01-01T01:05:00Z', workedMs: 290_000 });
+      await registry.recordStage({ ...stage, startedAt, endedAt: '2026-01-01T01:09:00Z', workedMs: 300_500 });
       await registry.recordStage({
         ...stage,
         stage: 'merge',
         state: 'failed',
         startedAt: '2026-01-01T02:00:00Z',
         endedAt: '2026-01-01T02:05:00Z',
+        workedMs: 1,
       });
-      await registry.saveOutput(runId, 'provision', { gpuTypeId: 'NVIDIA L4' });
       await registry.finishRun(runId, { state, spentMicroUsd: fromUsd(1), endedAt: LATER });
     }
     expect(await registry.recordedStages('anneal/tiny-base', 10)).toEqual([

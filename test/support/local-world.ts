@@ -96,6 +96,11 @@ export class TestWorld {
     await this.admin('POST', 'stock', { gpuTypeId, cloud: 'SECURE', stock });
   }
 
+  /** The account's balance at the provider. */
+  async setBalance(usd: number): Promise<void> {
+    await this.admin('POST', 'balance', { usd });
+  }
+
   async rented(): Promise<SimulatorView> {
     return (await this.admin('GET', 'state')) as SimulatorView;
   }

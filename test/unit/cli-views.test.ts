@@ -14,12 +14,14 @@ const report = (changes: Partial<StageReport>): StageReport => ({
   state: 'pending',
   startedAtMs: null,
   endedAtMs: null,
+  workedMs: 0,
+  gpuTypeId: null,
   cost: ZERO_USD,
   note: '',
   ...changes,
 });
 const STAGES: StageReport[] = [
-  report({ state: 'completed', startedAtMs: 0, endedAtMs: 4_200, note: 'H100' }),
+  report({ state: 'completed', startedAtMs: 0, endedAtMs: 4_200, workedMs: 4_200, note: 'H100' }),
   report({ stage: 'ablate', state: 'running', startedAtMs: 10_000, cost: fromUsd(0.5), note: 'trials' }),
   report({ stage: 'merge' }),
 ];
@@ -358,7 +360,14 @@ describe('report', () => {
     cap: fromUsd(12),
     overrun: ZERO_USD,
     stages: [
-      report({ state: 'completed', startedAtMs: 0, endedAtMs: 61_000, cost: fromUsd(0.5), note: 'fine' }),
+      report({
+        state: 'completed',
+        startedAtMs: 0,
+        endedAtMs: 90_000,
+        workedMs: 61_000,
+        cost: fromUsd(0.5),
+        note: 'fine',
+      }),
       report({ stage: 'ablate', state: 'skipped' }),
     ],
     outputs: {},

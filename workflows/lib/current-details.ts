@@ -14,8 +14,8 @@ const MARKS: Record<StageState, string> = {
 
 /** The short Markdown page that the Web UI shows for a run; rewritten at stage edges. */
 export function currentDetails({ name, release, stages, waitingFor, ids, spend }: Progress): string {
-  const rows = stages.map(({ stage, state, startedAtMs, endedAtMs, cost, note }) => {
-    const took = startedAtMs !== null && endedAtMs !== null ? formatMs(endedAtMs - startedAtMs) : '';
+  const rows = stages.map(({ stage, state, endedAtMs, workedMs, cost, note }) => {
+    const took = endedAtMs === null ? '' : formatMs(workedMs);
     return `| ${MARKS[state]} ${stage} | ${took} | ${cost > 0 ? formatUsd(cost) : ''} | ${note.replaceAll('|', '/').replaceAll('\n', ' ')} |`;
   });
   return [

@@ -77,6 +77,7 @@ export class Run {
     warned: false,
   };
   private waitingFor: string | null = null;
+  private gpuTypeId: string | null = null;
   private readonly ids = { podId: null as string | null, endpointId: null as string | null };
   readonly approved = new Set<ApprovalStage>();
   private readonly title: string;
@@ -95,6 +96,7 @@ export class Run {
       (report) => {
         this.onEdge(report);
       },
+      () => (this.ids.podId === null ? null : this.gpuTypeId),
     );
     listen(this);
   }
@@ -209,6 +211,7 @@ export class Run {
 
   setIds(ids: Partial<Run['ids']>, gpuType?: string): void {
     Object.assign(this.ids, ids);
+    this.gpuTypeId = gpuType ?? this.gpuTypeId;
     this.attributes.set({
       ...(ids.podId === undefined ? {} : { PodId: ids.podId }),
       ...(ids.endpointId === undefined ? {} : { EndpointId: ids.endpointId }),

@@ -9,15 +9,27 @@ export class StageBoard {
   private readonly reports = new Map<Stage, StageReport>(
     STAGES.map((stage) => [
       stage,
-      { stage, state: 'pending', startedAtMs: null, endedAtMs: null, cost: ZERO_USD, note: '' },
+      {
+        stage,
+        state: 'pending',
+        startedAtMs: null,
+        endedAtMs: null,
+        workedMs: 0,
+        gpuTypeId: null,
+        cost: ZERO_USD,
+        note: '',
+      },
     ]),
   );
   private readonly onEdge: (report: StageReport) => void;
   private readonly spent: () => MicroUsd;
+  private readonly gpu: () => string | null;
 
-  constructor(spent: () => MicroUsd, onEdge: (report: StageReport) => void) {
+  /** `gpu`: the type of the pod that is held, if one is. */
+  constructor(spent: () => MicroUsd, onEdge: (report: StageReport) => void, gpu: () => string | null = () => null) {
     this.spent = spent;
     this.onEdge = onEdge;
+    this.gpu = gpu;
   }
 
   list(): StageReport[] {
@@ -39,10 +51,13 @@ export class StageBoard {
   /** Runs a stage. A stage repeated on a second pod adds to its cost and keeps its first start. */
   async run<T>(stage: Stage, work: () => Promise<T>, note: (output: T) => string = () => ''): Promise<T> {
     const before = this.spent();
-    const report = this.edge(stage, 'running', { startedAtMs: Date.now() });
+    const startedAtMs = Date.now();
+    const report = this.edge(stage, 'running', { startedAtMs });
     const end = (state: StageState, text: string): void => {
+      const endedAtMs = Date.now();
       const cost = (report.cost + subtractUsd(this.spent(), before)) as MicroUsd;
-      this.edge(stage, state, { endedAtMs: Date.now(), cost, note: text });
+      const workedMs = report.workedMs + endedAtMs - startedAtMs;
+      this.edge(stage, state, { endedAtMs, workedMs, gpuTypeId: this.gpu(), cost, note: text });
     };
     try {
       const output = await work();
