@@ -14,6 +14,12 @@ export type FaultAction =
   | { kind: 'noCapacity' }
   /** A pod comes back without GPUs: its host rents them to others by now. */
   | { kind: 'zeroGpus' }
+  /** Of SSH: the stream ends in its middle, after so many bytes of output or milliseconds, whichever is first. */
+  | { kind: 'cut'; afterBytes?: number; afterMs?: number }
+  /** Of SSH: the connection or command is accepted, and nothing more is said. */
+  | { kind: 'hang' }
+  /** Of SSH: another host answers, or somebody between. */
+  | { kind: 'wrongHostKey' }
   /** A list shows the world as it was `ms` ago, as far as members come and go. */
   | { kind: 'lagList'; ms: number };
 

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { killMarked, POD_MARK, WORLD_MARK } from './processes.ts';
+import type { Cut, SshFaults } from './ssh-faults.ts';
 import { startSshd, type Sshd } from './sshd.ts';
 
 export interface ContainerOptions {
@@ -17,6 +18,7 @@ export interface ContainerOptions {
   env: Record<string, string>;
   /** `dockerArgs`; empty = the image's own command, which is its start script. */
   startCommand: string;
+  faults: SshFaults;
   /** Where the volume is; absent = in the pod's directory, with which it goes. */
   workspace?: string;
   /** What its first process and those it started write. */
@@ -28,6 +30,8 @@ export interface Container {
   booted: Promise<number | null>;
   /** Called when PID 1 ended by itself. */
   onExit(listener: () => void): void;
+  /** Loses the SSH connections that are open now. */
+  cutSsh(cut: Cut): void;
   /** Ends every process of the container. `wipe`: `disk` = container disk, `all` = the volume as well. */
   stop(wipe: 'disk' | 'all'): Promise<void>;
 }
@@ -69,8 +73,9 @@ export function startContainer(options: ContainerOptions): Container {
     while (!exited && !stopping) {
       if (existsSync(started)) {
         const { root: cwd, ssh: sshDir } = paths;
+        const { faults } = options;
         const authorizedKeys = options.env['PUBLIC_KEY'] ?? '';
-        const server = await startSshd({ host: options.host, authorizedKeys, sshDir, cwd, env: commandEnv });
+        const server = await startSshd({ host: options.host, authorizedKeys, sshDir, cwd, env: commandEnv, faults });
         // Reads again: the container may have ended while the port was opened.
         if (hasEnded()) server.close();
         else sshd = server;
@@ -86,6 +91,7 @@ export function startContainer(options: ContainerOptions): Container {
       listener = callback;
       if (exited && !stopping) callback();
     },
+    cutSsh: (cut) => sshd?.cut(cut),
     async stop(wipe) {
       stopping = true;
       sshd?.close();

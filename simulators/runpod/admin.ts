@@ -1,6 +1,7 @@
 import type { Hono } from 'hono';
 import type { FaultRule } from '../faults.ts';
 import { findMarked, POD_MARK } from '../pod/processes.ts';
+import type { Cut } from '../pod/ssh-faults.ts';
 import type { StockWord } from './catalogue.ts';
 import type { SimulatorContext } from './context.ts';
 import type { Bindings } from './http.ts';
@@ -39,6 +40,12 @@ export function mountAdmin(
     const id = c.req.param('id');
     if (!fleet.get(id)) return c.json({ error: 'unknown pod' }, 404);
     await fleet.takeAway(id, c.req.query('how') === 'exited' ? 'exited' : 'gone');
+    return c.json({ id });
+  });
+  app.post('/_sim/pods/:id/cut', async (c) => {
+    const id = c.req.param('id');
+    if (!fleet.get(id)) return c.json({ error: 'unknown pod' }, 404);
+    fleet.machine(id).container?.cutSsh(await c.req.json<Cut>());
     return c.json({ id });
   });
   app.post('/_sim/balance', async (c) => {

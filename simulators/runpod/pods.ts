@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { rmSync } from 'node:fs';
 import { startContainer, type Container } from '../pod/container.ts';
+import type { SshFaults } from '../pod/ssh-faults.ts';
 import { DISK_PRICES, HOURS_PER_MONTH } from './catalogue.ts';
 import { businessError, gpuStock, type SimulatorContext } from './context.ts';
 import { volumeDirectory } from './network-volumes.ts';
@@ -74,7 +75,7 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     const { id: podId, gpuTypeId, dataCenterId } = pod;
     ledger.set(meterOf(podId), runningRate(pod), { podId, gpuTypeId, dataCenterId });
     logs.write(pod.id, 'system', `create container ${pod.imageName}`);
-    timers.after(delayMs, () => {
+    const start = (): void => {
       if (!current(machine, pod)) return;
       const container = startContainer({
         id: pod.id,
@@ -85,6 +86,7 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
         env: containerEnv(context, pod),
         startCommand: pod.dockerArgs,
         ...(pod.networkVolumeId ? { workspace: volumeDirectory(context, pod.networkVolumeId) } : {}),
+        faults: sshFaultsOf(context, pod),
         onLine: (line) => {
           logs.write(pod.id, 'container', line);
         },
@@ -106,7 +108,10 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
           machine.startedAt = Date.now();
         });
       });
-    });
+    };
+    // How long it takes can be scripted for each pod.
+    const slow = (): Promise<unknown> => context.faults.take({ target: 'pod', operation: operationOf('boot', pod) });
+    timers.after(delayMs, () => void slow().then(start));
   };
 
   const halt = async (id: string, wipe: 'disk' | 'all'): Promise<void> => {
@@ -209,6 +214,14 @@ export function createPodFleet(context: SimulatorContext): PodFleet {
     },
   };
 }
+
+/** What a fault rule has to match: `connect`, `connect.<pod name>` or `connect.<pod name>.<pod id>`. */
+const operationOf = (operation: string, { name, id }: PodRecord): string => `${operation}.${name}.${id}`;
+
+const sshFaultsOf = ({ faults }: SimulatorContext, pod: PodRecord): SshFaults => ({
+  connect: () => faults.take({ target: 'pod', operation: operationOf('connect', pod) }),
+  exec: () => faults.take({ target: 'pod', operation: operationOf('exec', pod) }),
+});
 
 function required(pods: Record<string, PodRecord>, id: string, message: string): PodRecord {
   const pod = pods[id];
