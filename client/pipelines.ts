@@ -75,7 +75,7 @@ export async function viewRun(client: Client, name: string, runId?: string): Pro
       progress,
       plan,
       live: progress.activeJob ? followDetails(pending, client, progress.activeJob.jobId) : null,
-      triedRungs: heartbeatOf<{ waitingFor?: string[] } | null>(pending, client, 'createPod')?.waitingFor ?? [],
+      triedRungs: triedRungs(heartbeatOf(pending, client, 'createPod')),
     };
   } catch (error) {
     throw missing(error, name);
@@ -86,15 +86,19 @@ type PendingActivity = NonNullable<
   Awaited<ReturnType<ReturnType<Client['workflow']['getHandle']>['describe']>>['raw']['pendingActivities']
 >[number];
 
+/** The create says nothing while it sends, and what it waits for while it waits. */
+const triedRungs = (details: unknown): string[] =>
+  (details as { waitingFor?: string[] } | null | undefined)?.waitingFor ?? [];
+
 /** What the pending activity of that name said last; null when there is none, or it has said nothing. */
-function heartbeatOf<T>(pending: readonly PendingActivity[], client: Client, activity: string): T | null {
+function heartbeatOf(pending: readonly PendingActivity[], client: Client, activity: string): unknown {
   const found = pending.find(({ activityType }) => activityType?.name === activity);
   const payload = found?.heartbeatDetails?.payloads?.[0];
-  return payload ? client.options.loadedDataConverter.payloadConverter.fromPayload<T>(payload) : null;
+  return payload ? client.options.loadedDataConverter.payloadConverter.fromPayload<unknown>(payload) : null;
 }
 
 function followDetails(pending: readonly PendingActivity[], client: Client, jobId: string): FollowDetails | null {
-  const details = heartbeatOf<FollowDetails>(pending, client, 'followJob');
+  const details = heartbeatOf(pending, client, 'followJob') as FollowDetails | null;
   return details?.jobId === jobId ? completed(details) : null;
 }
 
