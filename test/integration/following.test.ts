@@ -53,7 +53,7 @@ function longAblation(): PipelineSpec {
     ...spec
   } = aSpec({
     name: 'long',
-    ablate: { trials: 40, minTrialSeconds: 0.5 },
+    ablate: { trials: 40, minTrialSeconds: 0.6 },
   });
   return spec;
 }
@@ -96,6 +96,10 @@ test('a worker that loses the server is superseded, and its log goes on without 
       usage: { memory: { usedBytes: expect.any(Number) } },
     },
   });
+  const interrupted = startCli(['run', 'logs', 'long', '-f'], { cwd, env: world.env });
+  await until(() => Promise.resolve(interrupted.output().includes('── ')), 'logs are shown');
+  interrupted.child.kill('SIGINT');
+  expect(await interrupted.ended).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('the run goes on') });
   // The job and its follower go on; only the server is out of the follower's reach.
   relay.hang();
   await relay.refuse();
