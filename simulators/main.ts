@@ -4,7 +4,9 @@ import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { createFaults } from './faults.ts';
 import { seedModel, startHubSimulator } from './hub/index.ts';
+import { SPEND_LIMIT_PER_HOUR } from './runpod/catalogue.ts';
 import { startRunPodSimulator } from './runpod/index.ts';
+import { DEFAULT_READINGS } from './runpod/readings.ts';
 import { DEFAULT_RELEASE_POLICY } from './runpod/serverless/releases.ts';
 
 /**
@@ -45,6 +47,21 @@ const configSchema = z.strictObject({
       health: z.enum(['all', 'current']),
     })
     .default({ ...DEFAULT_RELEASE_POLICY }),
+  /** What else has no public proof either way, or two. */
+  readings: z.strictObject({ podStatus: z.enum(['observed', 'documented']) }).default({ ...DEFAULT_READINGS }),
+  /** Requests of one key to REST v2; `example` are the figures of its specification. */
+  rateLimit: z
+    .union([
+      z.enum(['generous', 'example']),
+      z.strictObject({
+        perMinute: z.number().int().positive(),
+        perHour: z.number().int().positive(),
+        perDay: z.number().int().positive(),
+      }),
+    ])
+    .default('generous'),
+  /** USD per hour over everything rented. */
+  spendLimitUsdPerHour: z.number().positive().default(SPEND_LIMIT_PER_HOUR),
   /** Seed of probabilistic faults. */
   faultSeed: z.number().int().default(1),
 });
@@ -75,6 +92,9 @@ async function start(): Promise<void> {
     secrets: config.secrets,
     podKeyMayTerminate: config.podKeyMayTerminate,
     releases: config.releases,
+    readings: config.readings,
+    rateLimit: config.rateLimit,
+    spendLimitUsdPerHour: config.spendLimitUsdPerHour,
   });
 
   let closing = false;
