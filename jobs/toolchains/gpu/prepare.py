@@ -33,8 +33,8 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
     device, ablated = device_of(context), context.param("ablated", bool, True)
     if device == "cuda":
         _require_driver(found)
+    hub = look_at_hub(context, api, repository, commit)
     facts = facts_of(read_config(context, api, repository, commit))
-    hub = look_at_hub(context, api)
     group_size = _require_quantizable(context, facts)
     if device == "cuda" and ablated:
         _require_fitting_gpu(context, found, _weight_bytes(context, api, repository, commit))
