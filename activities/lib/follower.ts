@@ -23,6 +23,7 @@ const BEAT_EVERY_MS = 2_000;
 const LEAST_BEAT_MS = 250;
 /** Of storing the last of a log: the pod is paid for meanwhile. */
 const LAST_LOG_MS = 10_000;
+const CANCELLED_LOG_MS = 3_000;
 
 export interface FollowerContext {
   deps: JobDependencies;
@@ -92,11 +93,11 @@ export class Follower {
     const { checkpointing } = this;
     // Bounded by the copy's own time-outs; the heartbeat goes on meanwhile.
     if (checkpointing) await this.beating(() => checkpointing);
-    if (!signal.aborted) {
-      await this.beating(() => within(this.log.flush(), LAST_LOG_MS)).catch((error: unknown) => {
-        log('the end of the job log could not be stored', { jobId: this.details.jobId, error: String(error) });
-      });
-    }
+    // Who cancels does not wait for long; what was heard is stored all the same.
+    const limitMs = signal.aborted ? CANCELLED_LOG_MS : LAST_LOG_MS;
+    await this.beating(() => within(this.log.flush(), limitMs)).catch((error: unknown) => {
+      log('the end of the job log could not be stored', { jobId: this.details.jobId, error: String(error) });
+    });
     this.log.close();
     this.sendBeat();
   }

@@ -396,8 +396,9 @@ describe('following a job', () => {
 
   test('a cancel ends the follower at once and closes its channel', async () => {
     const world = jobWorld([]);
-    world.ssh.channels = [[beat(), () => world.cancel(), DONE]];
+    world.ssh.channels = [[beat(), logPiece(0, 'heard\n'), () => world.cancel(), DONE]];
     expect(await rejection(follow(world))).toBeInstanceOf(CancelledFailure);
+    expect(world.registry.logs.get('job-1')).toBe('heard\n');
     expect(world.ssh.closedStreams).toBe(1);
   });
 
