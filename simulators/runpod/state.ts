@@ -216,6 +216,7 @@ export function openState(stateDir: string, initialBalanceUsd: number): StateSto
     // Of an earlier version perhaps, which had fewer kinds of records.
     ...(existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Partial<SimulatorData>) : {}),
   };
+  upgrade(data);
   return {
     data,
     save() {
@@ -229,4 +230,37 @@ export function openState(stateDir: string, initialBalanceUsd: number): StateSto
       renameSync(`${path}.new`, path);
     },
   };
+}
+
+/** Gives records of an earlier version what has been added since. */
+function upgrade(data: SimulatorData): void {
+  for (const pod of Object.values(data.pods)) {
+    const added: Partial<PodRecord> = {
+      networkVolumeId: null,
+      registryId: null,
+      rentedGpuCount: pod.gpuCount,
+      rentedCostPerHr: pod.costPerHr,
+      bidPerGpu: null,
+      accountKeys: null,
+      cpuFlavor: pod.gpuTypeId === '' ? 'cpu3c' : null,
+      locked: false,
+      globalNetworking: false,
+    };
+    Object.assign(pod, { ...added, ...pod });
+  }
+  for (const template of Object.values(data.templates)) {
+    const added: Partial<TemplateRecord> = {
+      registryId: null,
+      category: 'NVIDIA',
+      startSsh: false,
+      startJupyter: false,
+      allowedCudaVersions: [],
+      boundEndpointId: null,
+    };
+    Object.assign(template, { ...added, ...template });
+  }
+  for (const meter of Object.values(data.meters)) {
+    const added: Partial<Meter> = { parts: { gpu: meter.rate, cpu: 0, disk: 0 }, hours: {}, tags: {} };
+    Object.assign(meter, { ...added, ...meter });
+  }
 }

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SshTarget } from '../../services/ssh/port.ts';
 import { API_KEY, podRequest, startWorld, until } from '../support/runpod-world.ts';
@@ -220,6 +221,42 @@ test('stock per data centre, in every place that tells of it', async () => {
   expect(await refused(resume(id))).toContain('not enough free GPUs on the host');
   await set('High');
   for (const place of ['US-GA-2', 'EU-RO-1']) await set('High', place);
+});
+
+test('state of an earlier version, with fewer fields, is taken up', async () => {
+  const stateDir = mkdtempSync(join(tmpdir(), 'anneal-earlier-'));
+  const at = Date.now();
+  const pod = { id: 'p1', name: NAME, imageName: 'i', desiredStatus: 'EXITED', cloud: 'SECURE', gpuTypeId: H100 };
+  const rest = {
+    gpuCount: 1,
+    costPerHr: 3.99,
+    memoryInGb: 125,
+    vcpuCount: 20,
+    dataCenterId: 'EU-RO-1',
+    volumeInGb: 20,
+  };
+  const disks = { containerDiskInGb: 10, volumeMountPath: '/workspace', ports: '22/tcp', env: [], dockerArgs: '' };
+  const ids = { templateId: null, machineId: 'm', apiKey: 'rpa_p1', createdAt: at, lastStartedAt: at };
+  const meters = { 'pod:p1': { rate: 1, chargedUntil: at, total: 2, open: true } };
+  const balance = { balanceUsd: 50, spentUsd: 2, pubKey: '', endpoints: {}, templates: {}, jobs: {}, secrets: {} };
+  const state = { ...balance, pods: { p1: { ...pod, ...rest, ...disks, ...ids } }, meters, stock: {} };
+  writeFileSync(join(stateDir, 'runpod.json'), JSON.stringify(state));
+  const earlier = await startWorld({ stateDir });
+  try {
+    expect(earlier.simulator.state().ledger).toMatchObject({
+      spendPerHourUsd: 1,
+      meters: { 'pod:p1': expect.any(Number) },
+    });
+    const answer = await fetch(`${earlier.simulator.url}/v2/pods/p1/action`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${API_KEY}` },
+      body: '{"action":"start"}',
+    });
+    expect(await answer.json()).toMatchObject({ cost: 3.99, gpu: { id: H100, count: 1 }, locked: false });
+  } finally {
+    await earlier.close();
+    rmSync(stateDir, { recursive: true, force: true });
+  }
 });
 
 describe('GraphQL', () => {
