@@ -191,6 +191,18 @@ test('a network that is cut again and again loses nothing and doubles nothing', 
   await expectWhole(jobId, heartbeats);
 });
 
+test('a stream that ends after so many bytes, in the middle of a line, is taken up at the last whole one', async () => {
+  const jobId = await start({ kind: 'steady', steps: 30 });
+  const { faults } = world.simulator;
+  for (const afterBytes of [1_201, 777, 1_499]) {
+    faults.add({ target: 'pod', operation: 'exec', action: { kind: 'cut', afterBytes }, times: 1 });
+  }
+  const { outcome, heartbeats } = follow(jobId);
+  await expect(outcome).resolves.toEqual(SUCCEEDED);
+  expect(faults.list()).toEqual([]);
+  await expectWhole(jobId, heartbeats);
+});
+
 test('a channel that hangs in the middle of the stream is left after five missing beats', async () => {
   const jobId = await start({ kind: 'steady', steps: 20 });
   const { outcome, heartbeats } = follow(jobId);
