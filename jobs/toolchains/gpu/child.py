@@ -54,7 +54,7 @@ def run_child(context: JobContext, python: Path, name: str, request: dict[str, A
     A stop ends it with SIGTERM and raises `JobStopped`; a child writes to temporary names, so nothing half is left behind.
     Raises the failure it named, or what `failure_table.diagnose` makes of its last lines.
     """
-    inbox = _Inbox(context)
+    inbox, device = _Inbox(context), device_of(context)
     reader, writer = os.pipe()
     kills_before = oom_kills()
     command = [str(python), "-m", f"toolchains.gpu.children.{name}", "--report-fd", str(writer)]
@@ -62,8 +62,8 @@ def run_child(context: JobContext, python: Path, name: str, request: dict[str, A
         ended = run_to_end(
             context,
             command,
-            offline(),
-            stdin=json.dumps({**request, "device": device_of(context)}).encode(),
+            {**offline(), **visible_gpus(device)},
+            stdin=json.dumps({**request, "device": device}).encode(),
             folder=_JOBS,
             report=(reader, writer, inbox.feed),
         )
@@ -87,8 +87,12 @@ def offline() -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def visible_gpus(device: str) -> dict[str, str]:
+    """Hides GPUs from a program that is to run without one, also where there are some."""
+    return {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
 
 
 def device_of(context: JobContext) -> str:

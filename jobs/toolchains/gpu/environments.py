@@ -184,19 +184,20 @@ def _install(context: JobContext, installer: str, environment: Environment) -> E
 
 
 def _installer(context: JobContext) -> str:
-    """`uv` of the image, or one installed by pip into an environment of its own."""
+    """`uv` of the image, or one that pip puts into a folder of its own."""
     if found := shutil.which("uv"):
         return found
     folder = _UV.folder()
-    if not _UV.ready():
+    program = folder / "bin" / "uv"
+    if not ((folder / MARKER).exists() and program.exists()):
         shutil.rmtree(folder, ignore_errors=True)
-        made = run_to_end(context, [sys.executable, "-m", "venv", str(folder)], {})
-        pip = [str(_UV.python()), "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir", "--require-hashes"]
-        ended = run_to_end(context, [*pip, "-r", str(_UV.lock)], {}) if made.code == 0 else made
+        # A target folder needs no `venv` module, which images leave out, and no leave of an externally managed Python.
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir", "--target", str(folder)]
+        ended = run_to_end(context, [*pip, "--require-hashes", "-r", str(_UV.lock)], {})
         if ended.code != 0:
             raise installation_failure("uv", ended.tail)
         atomic.write_json(folder / MARKER, {"lock": _UV.key})
-    return str(folder / "bin" / "uv")
+    return str(program)
 
 
 def installation_failure(name: str, tail: str) -> JobFailure:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure, JobStopped
-from toolchains.gpu.child import offline
+from toolchains.gpu.child import offline, visible_gpus
 from toolchains.gpu.heretic_console import Console, Question
 from toolchains.gpu.heretic_journal import Trial
 from toolchains.gpu.subprocesses import Tail, end, spawn
@@ -76,7 +76,7 @@ def run_session(context: JobContext, plan: Plan) -> SessionEnd:
         "COLUMNS": "200",
         "TERM": "dumb",
         "TQDM_DISABLE": "1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if plan.device == "cpu" else {}),
+        **visible_gpus(plan.device),
     }
     process = spawn(plan.command, environment, folder=plan.folder)
     state = _State(context, plan, process)
