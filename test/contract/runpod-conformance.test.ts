@@ -165,8 +165,12 @@ describe.each(names)('%s', (api) => {
           stock: 'High',
           dataCenterId: null,
           hostMemoryGb,
+          maxGpuCount: 8,
         }),
       );
+      expect(
+        offers.find(({ gpuTypeId, cloud }) => gpuTypeId === 'NVIDIA H100 PCIe' && cloud === 'COMMUNITY')?.stock,
+      ).toBe('None');
       expect(offers.some(({ gpuTypeId, cloud }) => gpuTypeId === 'NVIDIA H200' && cloud === 'COMMUNITY')).toBe(false);
     });
 
