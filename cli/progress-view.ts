@@ -46,6 +46,7 @@ export function stageLines(view: RunView, nowMs: number, terminal: boolean, colu
     '',
     `spend ${spend.warned ? paint('yellow', money) : money}`,
     ...(waitingFor ? [paint('yellow', `waiting for ${waitingFor}`)] : []),
+    ...progress.remedies.map((note) => `changed ${note}`),
     ...waitingLines(view.triedRungs).map((line) => paint('yellow', line)),
   ];
 }
@@ -61,7 +62,8 @@ export function edgeLines(before: RunView | null, view: RunView, nowMs: number):
         .join(' ')
         .trimEnd(),
     );
-  return [...edges, ...waiting];
+  const changed = view.progress.remedies.slice(before?.progress.remedies.length ?? 0).map((note) => `changed ${note}`);
+  return [...edges, ...changed, ...waiting];
 }
 
 const waitingLines = (triedRungs: readonly string[]): string[] =>

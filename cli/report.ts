@@ -4,7 +4,16 @@ import { addUsd, formatUsd } from '../domain/money.ts';
 import { table } from './output.ts';
 
 /** The final report of a run: per stage time, cost and result; then what exists now. */
-export function renderReport({ name, release, stages, outputs, spent, cap, overrun }: PipelineResult): string[] {
+export function renderReport({
+  name,
+  release,
+  stages,
+  outputs,
+  spent,
+  cap,
+  overrun,
+  remedies,
+}: PipelineResult): string[] {
   const estimates = outputs.plan?.estimate ?? [];
   const rows = stages.map(({ stage, state, endedAtMs, workedMs, cost, note }) => [
     stage,
@@ -20,6 +29,7 @@ export function renderReport({ name, release, stages, outputs, spent, cap, overr
     ...table([['stage', 'time', ...(estimates.length > 0 ? ['estimated'] : []), 'cost', 'result'], ...rows]),
     '',
     `spent ${formatUsd(spent)} of ${formatUsd(cap)}${estimatedCost(estimates)}${overrun > 0 ? `, OVERRUN ${formatUsd(overrun)}` : ''}`,
+    ...remedies.map((note) => `changed     ${note}`),
     ...(ablate
       ? [
           `ablation    trial ${ablate.chosen.index}: projection ${ablate.chosen.baseProjection.toPrecision(3)} → ${ablate.chosen.projection.toPrecision(3)}, KL ${ablate.chosen.kl.toPrecision(3)}`,

@@ -9,7 +9,15 @@ export const JOB_PROTOCOL_VERSION = 1;
 
 const isoTime = z.string();
 
-const jobFailureSchema = z.object({ class: z.string(), message: z.string(), advice: z.string().default('') });
+const jobFailureSchema = z.object({
+  class: z.string(),
+  message: z.string(),
+  advice: z.string().default(''),
+  /** May the stage be started again: as it is, after `change`, after a person acted, or not at all. */
+  repeat: z.enum(['same', 'changed', 'person', 'never']).optional().catch(undefined),
+  /** The one change that may help, by a word of the failure table on the pod. */
+  change: z.string().nullish(),
+});
 export type JobFailure = z.infer<typeof jobFailureSchema>;
 
 const jobExitSchema = z.object({

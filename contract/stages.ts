@@ -259,6 +259,7 @@ export interface PipelineResult {
   cap: MicroUsd;
   overrun: MicroUsd;
   stages: StageReport[];
+  remedies: string[];
 }
 
 export type StageState = 'pending' | 'waiting' | 'running' | 'completed' | 'skipped' | 'failed' | 'cancelled';
@@ -287,6 +288,8 @@ export interface Progress {
   activeJob: { jobId: string; stage: Stage } | null;
   ids: { podId: string | null; endpointId: string | null; commit: string | null };
   spend: Spend;
+  /** What the run changed by itself after failures of its jobs, one sentence each. */
+  remedies: string[];
 }
 
 /** Answer of `getSpend`. spend(now) = recorded + rate × (now − since). */

@@ -181,6 +181,7 @@ const result = (run: Run): PipelineResult => ({
   cap: run.budget.currentCap(),
   overrun: run.budget.overrun(),
   stages: run.board.list(),
+  remedies: [...run.remedies.notes],
 });
 
 /** How long a closing run waits for its copies in Postgres; they are copies, so it closes without them. */

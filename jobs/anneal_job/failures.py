@@ -11,13 +11,21 @@ MESSAGE_LIMIT_BYTES = 2048
 
 
 class JobFailure(Exception):
-    """A failure whose cause is known. `failure_class` is a stable word, `advice` the next step for a person."""
+    """A failure whose cause is known. `failure_class` is a stable word, `advice` the next step for a person.
 
-    def __init__(self, failure_class: str, message: str, advice: str) -> None:
+    `repeat` says whether the stage may be started again (`same`, `changed`, `person`, `never`), `change` which one change
+    may help; None where nobody has said.
+    """
+
+    def __init__(
+        self, failure_class: str, message: str, advice: str, *, repeat: str | None = None, change: str | None = None
+    ) -> None:
         super().__init__(message)
         self.failure_class = failure_class
         self.message = message
         self.advice = advice
+        self.repeat = repeat
+        self.change = change
 
 
 class JobStopped(BaseException):
@@ -34,9 +42,13 @@ class Failure:
     failure_class: str
     message: str
     advice: str
+    repeat: str | None = None
+    change: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"class": self.failure_class, "message": keep_end(self.message), "advice": self.advice}
+        said = {"repeat": self.repeat, "change": self.change}
+        known = {key: word for key, word in said.items() if word is not None}
+        return {"class": self.failure_class, "message": keep_end(self.message), "advice": self.advice, **known}
 
 
 def keep_end(text: str, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> str:
@@ -77,7 +89,7 @@ def classify_text(text: str) -> str:
 def classify_exception(error: BaseException) -> Failure:
     """The failure that an exception escaping from a stage stands for."""
     if isinstance(error, JobFailure):
-        return Failure(error.failure_class, error.message, error.advice)
+        return Failure(error.failure_class, error.message, error.advice, error.repeat, error.change)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return failure_of_class("DiskFull", str(error))
     trace = "".join(traceback.format_exception(error))

@@ -33,6 +33,7 @@ const RECORDED = [
   'given-outputs',
   'parked-and-continued',
   'two-pods',
+  'remedied',
   'deploy-release',
   'endpoint-refresh',
 ];

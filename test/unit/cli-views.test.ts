@@ -42,6 +42,7 @@ const aView = (changes: Partial<RunView> = {}, progress: Partial<RunView['progre
     waitingFor: null,
     activeJob: { jobId: 'j', stage: 'ablate' },
     ids: { podId: null, endpointId: null, commit: null },
+    remedies: [],
     spend: { recorded: fromUsd(1), ratePerHour: fromUsd(3.6), sinceMs: 100_000, cap: fromUsd(4), warned: false },
     ...progress,
   },
@@ -359,6 +360,7 @@ describe('report', () => {
     spent: fromUsd(1.5),
     cap: fromUsd(12),
     overrun: ZERO_USD,
+    remedies: [],
     stages: [
       report({
         state: 'completed',
@@ -388,6 +390,15 @@ describe('report', () => {
     expect(lines).toContainEqual(expect.stringMatching(/^plan +1m 01s +1m 00s – 2m 00s +\$0\.5000/));
     expect(lines).toContainEqual(expect.stringMatching(/^ablate +– +– +– +skipped$/));
     expect(lines.join('\n')).toContain('the pod was estimated at $0.4000 – $0.9000');
+  });
+
+  test('what the run changed by itself is said, while it runs and afterwards', () => {
+    const remedies = ['ablate: OutOfMemory; batch 128 → 64'];
+    const view = aView({}, { remedies });
+    expect(stageLines(view, 0, false)).toContain('changed ablate: OutOfMemory; batch 128 → 64');
+    expect(edgeLines(aView(), view, 0)).toEqual(['changed ablate: OutOfMemory; batch 128 → 64']);
+    expect(edgeLines(view, view, 0)).toEqual([]);
+    expect(renderReport({ ...result, remedies })).toContain('changed     ablate: OutOfMemory; batch 128 → 64');
   });
 
   test('an overrun cannot be overlooked', () => {

@@ -28,7 +28,7 @@ const MAX_LOST_PODS = 3;
  */
 export async function buildRelease(run: Run): Promise<void> {
   for (let lostPods = 0; ;) {
-    const part = nextPart(run);
+    const part = run.remedies.fitting(nextPart(run));
     run.onPod.clear();
     run.attention.clear();
     try {
@@ -113,32 +113,37 @@ async function answeredWhileHeld(run: Run, limitMs: number): Promise<boolean> {
 async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
   await onPod(
     run,
+    part,
     'prepare',
     () => prepare(run, pod),
     ({ totalBytes }) => `${(totalBytes / 1e9).toFixed(3)} GB`,
   );
-  if (run.wants('ablate')) await ablate(run, pod);
+  if (run.wants('ablate')) await ablate(run, part, pod);
   if (handsOn(part)) return;
   await onPod(
     run,
+    part,
     'merge',
     () => merge(run, pod),
     ({ changedTensors }) => `${changedTensors} tensors changed`,
   );
   await onPod(
     run,
+    part,
     'quantize',
     () => quantize(run, pod),
     ({ format }) => format,
   );
   await onPod(
     run,
+    part,
     'verify',
     () => verify(run, pod),
     ({ kl }) => (kl === null ? '' : `KL ${kl.toPrecision(3)}`),
   );
   await onPod(
     run,
+    part,
     'publish',
     () => publish(run, pod),
     ({ commit }) => commit.slice(0, 12),
@@ -147,12 +152,13 @@ async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> 
 
 async function onPod<S extends PodJobStage>(
   run: Run,
+  part: PodPlan,
   stage: S,
   work: () => Promise<StageOutputs[S]>,
   note: (output: StageOutputs[S]) => string,
 ): Promise<void> {
   if (run.onPod.has(stage) || !run.wants(stage)) return;
-  await run.stage(stage, work, note);
+  await run.stage(stage, () => run.remedies.around(stage, part, work), note);
   run.onPod.add(stage);
 }
 
@@ -165,7 +171,7 @@ const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
 };
 
 /** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
-async function ablate(run: Run, pod: ReadyPod): Promise<void> {
+async function ablate(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
   const { checkpoint } = run.given;
   if (run.onPod.has('ablate')) return;
   // A first pod has nothing of its own to continue from.
@@ -173,12 +179,12 @@ async function ablate(run: Run, pod: ReadyPod): Promise<void> {
     const { restored } = await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate', given: checkpoint ?? null });
     if (restored && run.outputs.ablate) return;
   }
-  const { trials, seed, maxKl, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
-  const params = { trials, seed, maxKl, prompts, minTrialSeconds } as unknown as Json;
   await run.stage(
     'ablate',
     async () => {
-      const output = await runJob(run, pod, { stage: 'ablate', params, needsHubToken: 'none' });
+      const output = await run.remedies.around('ablate', part, () =>
+        runJob(run, pod, { stage: 'ablate', params: ablateParams(run, part), needsHubToken: 'none' }),
+      );
       // The adapter leaves the pod before the stage counts: from here on no lost pod repeats the ablation.
       await saveCheckpoint({ run: run.ref, pod, stage: 'ablate' });
       return output;
@@ -187,6 +193,12 @@ async function ablate(run: Run, pod: ReadyPod): Promise<void> {
   );
   run.onPod.add('ablate');
 }
+
+const ablateParams = (run: Run, part: PodPlan): Json => {
+  const { trials, seed, maxKl, precision, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
+  const maxBatchSize = run.remedies.maxBatchSize(part);
+  return { trials, seed, maxKl, precision, prompts, minTrialSeconds, maxBatchSize } as unknown as Json;
+};
 
 const merge = (run: Run, pod: ReadyPod): Promise<StageOutputs['merge']> =>
   runJob(run, pod, {

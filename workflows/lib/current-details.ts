@@ -13,7 +13,7 @@ const MARKS: Record<StageState, string> = {
 };
 
 /** The short Markdown page that the Web UI shows for a run; rewritten at stage edges. */
-export function currentDetails({ name, release, stages, waitingFor, ids, spend }: Progress): string {
+export function currentDetails({ name, release, stages, waitingFor, ids, spend, remedies }: Progress): string {
   const rows = stages.map(({ stage, state, endedAtMs, workedMs, cost, note }) => {
     const took = endedAtMs === null ? '' : formatMs(workedMs);
     return `| ${MARKS[state]} ${stage} | ${took} | ${cost > 0 ? formatUsd(cost) : ''} | ${note.replaceAll('|', '/').replaceAll('\n', ' ')} |`;
@@ -21,6 +21,7 @@ export function currentDetails({ name, release, stages, waitingFor, ids, spend }
   return [
     `**${name}** ${release ?? ''} — ${formatUsd(spend.recorded)} of ${formatUsd(spend.cap)}, burning ${formatUsd(spend.ratePerHour)}/h`,
     ...(waitingFor ? ['', `Waiting for: **${waitingFor}**`] : []),
+    ...remedies.flatMap((note) => ['', `Changed: ${note}`]),
     '',
     '| stage | took | cost | note |',
     '|---|---|---|---|',

@@ -24,6 +24,7 @@ import { currentDetails } from './current-details.ts';
 import { failure } from './failures.ts';
 import { listen } from './listen.ts';
 import { HardDeadline } from './hard-deadline.ts';
+import { Remedies } from './remedies.ts';
 import { SearchAttributes } from './search-attributes.ts';
 import { StageBoard } from './stage-board.ts';
 
@@ -52,6 +53,7 @@ export class Run {
   readonly attention = new Attention(this);
   readonly attributes = new SearchAttributes();
   readonly books = new BookKeeper(this);
+  readonly remedies = new Remedies(this);
   /** Stages whose files lie on the pod that is held now. */
   readonly onPod = new Set<Stage>();
   activeJob: ActiveJob | null = null;
@@ -229,6 +231,7 @@ export class Run {
       activeJob: this.activeJob ? { jobId: this.activeJob.jobId, stage: this.activeJob.stage } : null,
       ids: { ...this.ids, commit: this.outputs.publish?.commit ?? null },
       spend: this.lastSpend,
+      remedies: [...this.remedies.notes],
     };
   }
 

@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import type { Activities, FollowOutcome } from '../../contract/activities.ts';
+import type { JobFailure } from '../../contract/job-protocol.ts';
+import type { PodJobStage } from '../../contract/stage-names.ts';
+import type { PipelineResult, Plan, PodPlan } from '../../contract/stages.ts';
+import { recordRun } from '../replay/record-run.ts';
+import { FakeWorld, fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
+import { aPlan, aSpec } from '../support/specs.ts';
+import {
+  endOf,
+  endTimeSkipping,
+  startTimeSkipping,
+  withPipeline,
+  type PipelineHandle,
+} from '../support/time-skipping.ts';
+
+/** What a run changes by itself after a failed job, and where it stops doing so. */
+
+let env: TestWorkflowEnvironment;
+let world: FakeWorld;
+
+beforeAll(async () => {
+  env = await startTimeSkipping();
+});
+afterAll(() => endTimeSkipping(env));
+beforeEach(() => {
+  world = new FakeWorld();
+});
+
+const SPEC = aSpec({ serve: undefined, quantize: { method: 'awq', groupSize: 128 } });
+
+/** An H100 first, an H200 after it. */
+function twoRungs(): Plan {
+  const plan = aPlan(SPEC);
+  const [whole] = plan.pods as [PodPlan];
+  const rung = whole.ladder[0]!;
+  const ladder = [
+    { ...rung, maxBatchSize: 32 },
+    { ...rung, gpuTypeId: 'NVIDIA H200', memoryGb: 141, maxBatchSize: 128 },
+  ];
+  return { ...plan, pods: [{ ...whole, ladder }] };
+}
+
+const failed = (change: string | null, repeat?: JobFailure['repeat']): FollowOutcome => ({
+  kind: 'failed',
+  failure: { class: 'OutOfMemory', message: 'out of memory', advice: '', change, repeat },
+});
+
+interface Seen {
+  /** Stage, GPU and the params that remedies change, of every job started. */
+  jobs: string[];
+  ids: string[];
+}
+
+/** Runs with a job of one stage failing as `answers` say, in turn. */
+async function run<T>(
+  stage: PodJobStage,
+  answers: FollowOutcome[],
+  end: (handle: PipelineHandle) => Promise<T>,
+): Promise<Seen & { end: T }> {
+  const seen: Seen = { jobs: [], ids: [] };
+  const gpus = new Map<string, string>();
+  const changes: Partial<Activities> = {
+    planRun: () => Promise.resolve(twoRungs()),
+    createPod: ({ podName, plan }) => {
+      const { gpuTypeId } = plan.ladder[0]!;
+      const lease = { ...world.createPod(podName), gpuTypeId };
+      gpus.set(lease.podId, gpuTypeId.replace('NVIDIA ', '').slice(0, 4));
+      return Promise.resolve({ kind: 'created', lease });
+    },
+    startJob: ({ stage: started, jobId, pod, params }) => {
+      const { maxBatchSize, precision, groupSize } = params as Record<string, unknown>;
+      seen.ids.push(`${pod.podId} ${jobId}`);
+      if (started === stage) {
+        const told = [gpus.get(pod.podId), maxBatchSize, precision, groupSize].filter((part) => part !== undefined);
+        seen.jobs.push(told.join(' '));
+      }
+      return Promise.resolve({ state: 'started', attempt: 1 });
+    },
+    followJob: (input) =>
+      Promise.resolve(
+        (input.stage === stage ? answers.shift() : undefined) ?? {
+          kind: 'succeeded',
+          result: JOB_RESULTS[input.stage],
+        },
+      ),
+  };
+  const ended = await withPipeline(env, fakeActivities(world, changes), { spec: SPEC }, end);
+  expect(world.pods.size).toBe(0);
+  expect(new Set(seen.ids).size).toBe(seen.ids.length);
+  return { ...seen, end: ended };
+}
+
+const resultOf = async (handle: PipelineHandle): Promise<PipelineResult> => handle.result();
+
+test('an ablation out of memory goes on with half the batch, then in 4 bit, and the books say so', async () => {
+  const { jobs, end } = await run('ablate', [failed('smallerBatch'), failed('smallerBatch')], async (handle) => {
+    const result = await resultOf(handle);
+    await recordRun('remedied', handle);
+    return result;
+  });
+  expect(jobs).toEqual(['H100 32 bf16', 'H100 16 bf16', 'H100 32 bnb_4bit']);
+  expect(end.remedies).toEqual([
+    'ablate: OutOfMemory; batch 32 → 16',
+    'ablate: OutOfMemory; precision bf16 → bnb_4bit',
+  ]);
+  expect(world.books?.spec).toMatchObject({ ablate: { precision: 'bnb_4bit' } });
+  expect(end.outputs.provision!.podName).not.toMatch(/-a2$/);
+});
+
+test('what no change on this GPU helps continues on a larger one of the ladder, with that one’s batch', async () => {
+  const answers = Array.from({ length: 5 }, () => failed('smallerBatch'));
+  const { jobs } = await run('ablate', answers.slice(0, 4), resultOf);
+  expect(jobs).toEqual(['H100 32 bf16', 'H100 16 bf16', 'H100 32 bnb_4bit', 'H100 16 bnb_4bit', 'H200 16 bnb_4bit']);
+});
+
+test('a group size that does not divide is halved until it does', async () => {
+  const { jobs } = await run('quantize', [failed('smallerGroup'), failed('smallerGroup')], resultOf);
+  expect(jobs).toEqual(['H100 128', 'H100 64', 'H100 32']);
+  expect(world.books?.spec).toMatchObject({ quantize: { groupSize: 32 } });
+});
+
+test('a host at fault is given back and another one taken', async () => {
+  const { jobs, end } = await run('merge', [failed('otherHost')], resultOf);
+  expect(jobs).toHaveLength(2);
+  expect(end.outputs.provision!.podName).toMatch(/-a2$/);
+  expect(end.remedies).toEqual(['merge: OutOfMemory; continued on another pod']);
+});
+
+test('a fault that does not pass fails after two repeats', async () => {
+  const answers = Array.from({ length: 9 }, () => failed(null, 'same'));
+  const { jobs, end } = await run('prepare', answers, endOf);
+  expect(jobs).toHaveLength(3);
+  expect(end).toBe('JobFailed');
+});
+
+test('what a person must mend fails at once', async () => {
+  const { jobs, end } = await run('verify', [failed(null, 'person')], endOf);
+  expect(jobs).toHaveLength(1);
+  expect(end).toBe('JobFailed');
+});

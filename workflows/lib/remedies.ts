@@ -1,0 +1,111 @@
+import { ApplicationFailure, log } from '@temporalio/workflow';
+import type { JobFailure } from '../../contract/job-protocol.ts';
+import type { PipelineSpec } from '../../contract/spec.ts';
+import type { PodJobStage } from '../../contract/stage-names.ts';
+import type { PodPlan } from '../../contract/stages.ts';
+import { remedyFor, type Remedy, type Situation } from '../../domain/remedies.ts';
+import { failure } from './failures.ts';
+import type { Run } from './run.ts';
+
+/** What a run has changed by itself after failures of its jobs; the spec's own fields are changed in the spec. */
+export class Remedies {
+  /** One sentence per change, for people. */
+  readonly notes: string[] = [];
+  private readonly run: Run;
+  private readonly repeats = new Map<PodJobStage, number>();
+  private batchCap: number | null = null;
+  /** By the stages of a pod: what was too small for one part may do for the other. */
+  private readonly tooSmallGb = new Map<string, number>();
+
+  constructor(run: Run) {
+    this.run = run;
+  }
+
+  /** The pod of the plan, without the GPUs that have proven too small. */
+  fitting(part: PodPlan): PodPlan {
+    const tooSmall = this.tooSmallGb.get(part.stages.join()) ?? 0;
+    return { ...part, ladder: part.ladder.filter(({ memoryGb }) => memoryGb > tooSmall) };
+  }
+
+  /** The most prompts an ablation may work on at once, on the pod that is held. */
+  maxBatchSize(part: PodPlan): number {
+    const planned = this.rung(part)?.maxBatchSize ?? HERETICS_OWN;
+    return Math.min(this.batchCap ?? planned, planned);
+  }
+
+  /**
+   * Runs a stage's job, and again with one bounded change after each failure that a change helps against. A change that
+   * needs another pod ends the work on this one as `PodGone`.
+   */
+  async around<T>(stage: PodJobStage, part: PodPlan, work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        const remedy = this.remedyAfter(stage, part, error);
+        if (!remedy) throw error;
+        this.notes.push(remedy.note);
+        log.warn('a failed job is repeated with a change', { note: remedy.note });
+        this.apply(stage, part, remedy);
+        this.run.show();
+        if (remedy.change.kind === 'otherPod') throw failure('PodGone', remedy.note);
+        // A job id runs once.
+        this.run.jobSeries++;
+      }
+    }
+  }
+
+  private remedyAfter(stage: PodJobStage, part: PodPlan, error: unknown): Remedy | null {
+    if (!(error instanceof ApplicationFailure) || error.type !== 'JobFailed' || this.run.windingDown) return null;
+    const [said] = (error.details ?? []) as (JobFailure | null | undefined)[];
+    return said ? remedyFor(stage, said, this.situation(stage, part)) : null;
+  }
+
+  private situation(stage: PodJobStage, part: PodPlan): Situation {
+    const { ablate, quantize } = this.run.requirePlan().spec;
+    return {
+      memoryGb: this.rung(part)?.memoryGb ?? 0,
+      ladderGb: part.ladder.map(({ memoryGb }) => memoryGb),
+      maxBatchSize: this.maxBatchSize(part),
+      precision: ablate?.precision ?? 'bf16',
+      groupSize: quantize.groupSize,
+      repeats: this.repeats.get(stage) ?? 0,
+    };
+  }
+
+  private apply(stage: PodJobStage, part: PodPlan, { change }: Remedy): void {
+    switch (change.kind) {
+      case 'maxBatchSize':
+        this.batchCap = change.maxBatchSize;
+        return;
+      case 'precision':
+        this.batchCap = null;
+        this.changeSpec((spec) =>
+          spec.ablate ? { ...spec, ablate: { ...spec.ablate, precision: change.precision } } : spec,
+        );
+        return;
+      case 'groupSize':
+        this.changeSpec((spec) => ({ ...spec, quantize: { ...spec.quantize, groupSize: change.groupSize } }));
+        return;
+      case 'otherPod':
+        if (change.moreThanGb !== null) this.tooSmallGb.set(part.stages.join(), change.moreThanGb);
+        return;
+      case 'repeat':
+        this.repeats.set(stage, (this.repeats.get(stage) ?? 0) + 1);
+    }
+  }
+
+  /** As if a person had continued with it: what depends on it is made again, and the books hold what was really done. */
+  private changeSpec(change: (spec: PipelineSpec) => PipelineSpec): void {
+    const plan = this.run.requirePlan();
+    this.run.adoptPlan({ ...plan, spec: change(plan.spec) });
+  }
+
+  private rung(part: PodPlan): PodPlan['ladder'][number] | undefined {
+    const { provision } = this.run.outputs;
+    return part.ladder.find(({ gpuTypeId }) => gpuTypeId === provision?.gpuTypeId);
+  }
+}
+
+/** heretic's default cap. */
+const HERETICS_OWN = 128;
