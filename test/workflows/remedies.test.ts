@@ -70,7 +70,7 @@ async function run<T>(
       return Promise.resolve({ kind: 'created', lease });
     },
     startJob: ({ stage: started, jobId, pod, params }) => {
-      const { maxBatchSize, precision, groupSize } = params as Record<string, unknown>;
+      const { maxBatchSize, precision, groupSize } = params as Record<string, string | number | undefined>;
       seen.ids.push(`${pod.podId} ${jobId}`);
       if (started === stage) {
         const told = [gpus.get(pod.podId), maxBatchSize, precision, groupSize].filter((part) => part !== undefined);
