@@ -14,6 +14,12 @@ export const createPublishActivities = ({ hub }: Dependencies): PublishActivitie
   async preparePublish({ run, plan, verify, facts }) {
     const { publish } = plan.spec;
     if (!publish) throw fail('InvalidSpec', 'the spec publishes nothing');
+    if (verify.madeOn !== 'cuda' && hub.isPublicHub) {
+      throw fail(
+        'HubRefused',
+        `the files were made on "${verify.madeOn}", for tests; only what was made on CUDA is published to the public Hub`,
+      );
+    }
     const { ablate, quantize } = facts as unknown as { ablate: AblateOutput | null; quantize: QuantizeOutput | null };
     const card = modelCard({ plan, ablate, quantize, verify });
     return heartbeating(async () => {

@@ -23,7 +23,7 @@ const RESULTS: Record<string, unknown> = {
   prepare: { preflight: { gpuName: null }, base: { totalBytes: 2_000_000, files: [] } },
   ablate: {
     trialsCompleted: 8,
-    chosen: { index: 3, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 0.9 },
+    chosen: { index: 3, kl: 0.1, measure: { name: 'projection', base: 1, chosen: 0.2, outOf: null } },
     adapter: { digest: 'a' },
   },
   merge: { shards: 2, changedTensors: ['a'], totalBytes: 2_000_000 },

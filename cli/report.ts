@@ -1,4 +1,4 @@
-import type { PipelineResult, StageEstimate } from '../contract/stages.ts';
+import type { AblationMeasure, PipelineResult, StageEstimate } from '../contract/stages.ts';
 import { formatMs } from '../domain/duration.ts';
 import { addUsd, formatUsd } from '../domain/money.ts';
 import { table } from './output.ts';
@@ -32,7 +32,7 @@ export function renderReport({
     ...remedies.map((note) => `changed     ${note}`),
     ...(ablate
       ? [
-          `ablation    trial ${ablate.chosen.index}: projection ${ablate.chosen.baseProjection.toPrecision(3)} → ${ablate.chosen.projection.toPrecision(3)}, KL ${ablate.chosen.kl.toPrecision(3)}`,
+          `ablation    trial ${ablate.chosen.index}: ${measured(ablate.chosen.measure)}, KL ${ablate.chosen.kl.toPrecision(3)}`,
         ]
       : []),
     ...(publish ? [`Hub commit  ${publish.repo}@${publish.commit} (tag ${publish.tag})`] : []),
@@ -45,6 +45,11 @@ export function renderReport({
     ...(smoke ? [`asked       ${smoke.sample.prompt}`, `answered    ${smoke.sample.answer}`] : []),
   ];
 }
+
+const measured = ({ name, base, chosen, outOf }: AblationMeasure): string =>
+  outOf === null
+    ? `${name} ${base.toPrecision(3)} → ${chosen.toPrecision(3)}`
+    : `${name} ${base} → ${chosen} of ${outOf}`;
 
 const estimatedTime = (row: StageEstimate | undefined): string =>
   row ? `${formatMs(row.lowMs)} – ${formatMs(row.highMs)}` : '–';

@@ -147,9 +147,18 @@ export interface PrepareOutput {
   files: number;
 }
 
+/** What an ablation lowers: refusals counted over evaluation prompts, or in a rehearsal the projection on the direction. */
+export interface AblationMeasure {
+  name: 'refusals' | 'projection';
+  base: number;
+  chosen: number;
+  /** Evaluation prompts; null where nothing is counted. */
+  outOf: number | null;
+}
+
 export interface AblateOutput {
   trialsCompleted: number;
-  chosen: { index: number; kl: number; projection: number; baseProjection: number; strength: number };
+  chosen: { index: number; kl: number; measure: AblationMeasure };
   adapterDigest: string;
 }
 

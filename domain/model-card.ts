@@ -1,4 +1,4 @@
-import type { AblateOutput, Plan, QuantizeOutput, VerifyOutput } from '../contract/stages.ts';
+import type { AblateOutput, AblationMeasure, Plan, QuantizeOutput, VerifyOutput } from '../contract/stages.ts';
 
 export interface CardFacts {
   plan: Plan;
@@ -59,9 +59,15 @@ function ablationSection({ spec }: Plan, { chosen, trialsCompleted }: AblateOutp
     `| method | directional ablation, ${trialsCompleted} trials, seed ${spec.ablate?.seed ?? 0} |`,
     `| chosen trial | ${chosen.index} |`,
     `| first-token KL to the base | ${figure(chosen.kl)} (limit ${spec.ablate?.maxKl ?? '–'}) |`,
-    `| held-out projection on the direction | ${figure(chosen.projection)} (base ${figure(chosen.baseProjection)}) |`,
+    measureRow(chosen.measure),
     '',
   ];
+}
+
+function measureRow({ name, base, chosen, outOf }: AblationMeasure): string {
+  return name === 'refusals'
+    ? `| refusals over ${outOf ?? 'the'} evaluation prompts | ${chosen} (base ${base}) |`
+    : `| held-out projection on the direction | ${figure(chosen)} (base ${figure(base)}) |`;
 }
 
 function quantizationSection(quantize: QuantizeOutput, verify: VerifyOutput): string[] {

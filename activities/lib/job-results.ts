@@ -21,26 +21,27 @@ const prepare = z
 const ablate = z
   .looseObject({
     trialsCompleted: z.number().int(),
-    chosen: z.looseObject({
-      index: z.number().int(),
-      kl: z.number(),
-      projection: z.number(),
-      baseProjection: z.number(),
-      strength: z.number(),
-    }),
+    chosen: z
+      .looseObject({
+        index: z.number().int(),
+        kl: z.number(),
+        projection: z.number(),
+        baseProjection: z.number(),
+        refusals: z.number().int().optional(),
+        baseRefusals: z.number().int().optional(),
+        prompts: z.number().int().optional(),
+      })
+      .transform(({ index, kl, refusals, baseRefusals, prompts, projection, baseProjection }) => ({
+        index,
+        kl,
+        measure:
+          refusals === undefined || baseRefusals === undefined
+            ? ({ name: 'projection', base: baseProjection, chosen: projection, outOf: null } as const)
+            : ({ name: 'refusals', base: baseRefusals, chosen: refusals, outOf: prompts ?? null } as const),
+      })),
     adapter: z.looseObject({ digest: z.string() }),
   })
-  .transform(({ trialsCompleted, chosen, adapter }) => ({
-    trialsCompleted,
-    chosen: {
-      index: chosen.index,
-      kl: chosen.kl,
-      projection: chosen.projection,
-      baseProjection: chosen.baseProjection,
-      strength: chosen.strength,
-    },
-    adapterDigest: adapter.digest,
-  }));
+  .transform(({ trialsCompleted, chosen, adapter }) => ({ trialsCompleted, chosen, adapterDigest: adapter.digest }));
 
 const merge = z
   .looseObject({ shards: z.number().int(), changedTensors: z.array(z.string()), totalBytes: z.number() })

@@ -46,6 +46,19 @@ describe('preparing to publish', () => {
     expect(await run('preparePublish', input)).toEqual(await run('preparePublish', input));
   });
 
+  test.each(['rehearsal', 'cpu'])('what was made on %s never goes to the public Hub', async (madeOn) => {
+    const { run, hub } = activityWorld();
+    hub.isPublicHub = true;
+    const made = { ...input, verify: { ...input.verify, madeOn } };
+    expect(await rejection(run('preparePublish', made))).toMatchObject({
+      type: 'HubRefused',
+      message: expect.stringContaining(`made on "${madeOn}", for tests`),
+    });
+    expect(hub.repos.size).toBe(0);
+    await run('preparePublish', { ...made, verify: { ...made.verify, madeOn: 'cuda' } });
+    expect(hub.repos.size).toBe(1);
+  });
+
   test('a card that the Hub refuses stops it before anything is made', async () => {
     const { run, hub } = activityWorld();
     hub.cardFaults = ['"license" must be one of …'];

@@ -41,7 +41,7 @@ export const JOB_RESULTS: JobResults = {
   prepare: { gpuName: null, totalBytes: 2_000_000, files: 9 },
   ablate: {
     trialsCompleted: 8,
-    chosen: { index: 3, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 0.9 },
+    chosen: { index: 3, kl: 0.1, measure: { name: 'projection', base: 1, chosen: 0.2, outOf: null } },
     adapterDigest: 'a',
   },
   merge: { shards: 2, changedTensors: 8, totalBytes: 2_000_000 },

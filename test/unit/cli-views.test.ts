@@ -411,7 +411,7 @@ describe('report', () => {
       outputs: {
         ablate: {
           trialsCompleted: 8,
-          chosen: { index: 3, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 1 },
+          chosen: { index: 3, kl: 0.1, measure: { name: 'projection', base: 1, chosen: 0.2, outOf: null } },
           adapterDigest: 'a',
         },
         publish: { repo: 'anneal/tiny', commit: 'abc', tag: 'r1', files: 1, bytes: 1 },

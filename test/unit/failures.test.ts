@@ -105,14 +105,17 @@ describe('results of jobs', () => {
       changedTensors: 3,
       totalBytes: 9,
     });
-    const chosen = { index: 1, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 0.9 };
-    expect(
-      toJobResult('ablate', {
-        trialsCompleted: 8,
-        chosen: { ...chosen, layers: [1] },
-        adapter: { digest: 'a', path: 'x' },
-      }),
-    ).toEqual({ trialsCompleted: 8, chosen, adapterDigest: 'a' });
+    const rehearsed = { index: 1, kl: 0.1, projection: 0.2, baseProjection: 1, strength: 0.9, layers: [1] };
+    const adapter = { digest: 'a', path: 'x' };
+    expect(toJobResult('ablate', { trialsCompleted: 8, chosen: rehearsed, adapter })).toEqual({
+      trialsCompleted: 8,
+      chosen: { index: 1, kl: 0.1, measure: { name: 'projection', base: 1, chosen: 0.2, outOf: null } },
+      adapterDigest: 'a',
+    });
+    const counted = { ...rehearsed, refusals: 3, baseRefusals: 97, prompts: 100 };
+    expect(toJobResult('ablate', { trialsCompleted: 8, chosen: counted, adapter })).toMatchObject({
+      chosen: { measure: { name: 'refusals', base: 97, chosen: 3, outOf: 100 } },
+    });
     expect(toJobResult('quantize', { format: 'f', bits: 4, groupSize: 32, releaseBytes: 1, x: 1 })).toEqual({
       format: 'f',
       bits: 4,

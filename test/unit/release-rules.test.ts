@@ -56,7 +56,7 @@ describe('manifest against the Hub', () => {
 describe('model card', () => {
   const ablate: AblateOutput = {
     trialsCompleted: 8,
-    chosen: { index: 3, kl: 0.123456, projection: 0.2, baseProjection: 1, strength: 0.9 },
+    chosen: { index: 3, kl: 0.123456, measure: { name: 'projection', base: 1, chosen: 0.2, outOf: null } },
     adapterDigest: 'a',
   };
   const quantize: QuantizeOutput = { format: 'pack-quantized', bits: 4, groupSize: 32, releaseBytes: 1 };
@@ -84,6 +84,12 @@ describe('model card', () => {
     expect(card).toContain('8 trials, seed 1');
     expect(card).toContain('0.1235 (limit 0.5)');
     expect(card).toContain(`at commit \`${plan.base.commit}\``);
+  });
+
+  test('counts refusals where they were counted', () => {
+    const chosen = { ...ablate.chosen, measure: { name: 'refusals' as const, base: 97, chosen: 3, outOf: 100 } };
+    const card = modelCard({ plan, ablate: { ...ablate, chosen }, quantize, verify });
+    expect(card).toContain('| refusals over 100 evaluation prompts | 3 (base 97) |');
   });
 
   test('says nothing of refusals where nothing was ablated, and is a finetune where nothing was quantized', () => {
