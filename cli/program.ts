@@ -13,6 +13,7 @@ import { runResume } from './commands/run-resume.ts';
 import { runShow } from './commands/run-show.ts';
 import { runStart } from './commands/run-start.ts';
 import { runWatch } from './commands/run-watch.ts';
+import { runWhy } from './commands/run-why.ts';
 import { schedule } from './commands/schedule.ts';
 import { sweep } from './commands/sweep.ts';
 import { up } from './commands/up.ts';
@@ -43,6 +44,7 @@ export function createProgram(contextOf: (json: boolean) => CommandContext): Com
     runBudget,
     runResume,
     runLogs,
+    runWhy,
   ])
     add(run, context);
   for (const add of [up, down, demo, doctor]) add(program, context);

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { resultOf, startRun, viewRun, type RunView } from '../../client/pipelines.ts';
 import type { PipelineSpecInput } from '../../contract/spec.ts';
+import { repositoryRoot } from '../../local/paths.ts';
+import { runCli } from '../support/cli.ts';
 import { aSpec } from '../support/specs.ts';
 import { TestWorld, until } from '../support/local-world.ts';
 
@@ -78,4 +80,16 @@ test('a plan learns from what was run, and shows what another GPU would take by 
     await startRun(world.client, rehearsal('learned', { compute: { gpus: [A100] } })),
   );
   expect(ablation(other)!.recordedRuns).toBe(0);
+});
+
+test('run why tells of a failed run what happened, what it means, the end of the log and the next step', async () => {
+  const spec = rehearsal('choosy', { ablate: { trials: 3, maxKl: 0.000_000_1 } });
+  const started = await startRun(world.client, spec);
+  await expect(resultOf(world.client, started)).rejects.toThrow();
+  const { exitCode, stdout } = await runCli(['run', 'why', 'choosy'], { env: world.env, cwd: repositoryRoot() });
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(/^choosy r\d{8}-\d{6} failed in ablate after .* on NVIDIA H100 80GB HBM3, having spent/);
+  expect(stdout).toContain('A program on the pod ended without success.');
+  expect(stdout).toMatch(/The end of the log of ablate:\n.*trial/s);
+  expect(stdout).toMatch(/next: \S/);
 });
