@@ -1,4 +1,4 @@
-"""Makes a tiny random chat model with a tokenizer trained on the spot; run by the `quant` environment's Python.
+"""Makes a tiny random chat model with a tokenizer trained on the spot; run by the `ablate` environment's Python.
 
 python make_tiny.py qwen3|qwen3_moe|qwen2_5_vl OUT [intermediate size]
 """
@@ -27,6 +27,7 @@ def tokenizer():
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special += [f"<|{name}|>" for name in ("image_pad", "video_pad", "vision_start", "vision_end")]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(TEXT * 50, trainers.BpeTrainer(vocab_size=512, special_tokens=special, initial_alphabet=alphabet))
     wrapped = tf.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>")
@@ -54,7 +55,27 @@ def model(kind, words, wide):
     if kind == "qwen3_moe":
         experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
         return tf.Qwen3MoeForCausalLM(tf.Qwen3MoeConfig(head_dim=32, **experts, **common))
+    if kind == "qwen2_5_vl":
+        return vision_language(words, common)
     raise SystemExit(f"unknown kind {kind}")
+
+
+def vision_language(words, common):
+    names = ("image_pad", "video_pad", "vision_start", "vision_end")
+    ids = dict(zip(names, words.convert_tokens_to_ids([f"<|{name}|>" for name in names]), strict=True))
+    tied = common.pop("tie_word_embeddings")
+    text = {**common, "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]}, "tie_word_embeddings": tied}
+    vision = {"depth": 2, "hidden_size": 64, "num_heads": 4, "intermediate_size": 128, "out_hidden_size": 128}
+    config = tf.Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config={**vision, "patch_size": 14, "fullatt_block_indexes": [1]},
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+        tie_word_embeddings=tied,
+    )
+    return tf.Qwen2_5_VLForConditionalGeneration(config)
 
 
 if __name__ == "__main__":
@@ -64,5 +85,8 @@ if __name__ == "__main__":
     made.generation_config = tf.GenerationConfig(eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)
     # Three shards, so that the merge has something to go on with.
     made.save_pretrained(out, max_shard_size="600KB")
+    if kind == "qwen2_5_vl":
+        image, video = tf.Qwen2VLImageProcessor(), tf.Qwen2VLVideoProcessor()
+        tf.Qwen2_5_VLProcessor(image, words, video, chat_template=TEMPLATE).save_pretrained(out)
     words.save_pretrained(out)
     (out / "README.md").write_text("---\nlicense: apache-2.0\n---\n# tiny\n")

@@ -1,4 +1,4 @@
-"""The whole GPU toolchain with its real packages on a tiny model and a CPU: minutes, and 15 GB of environments.
+"""The whole GPU toolchain with its real packages on a tiny model and a CPU: minutes, and 11 GB of environments.
 
     ANNEAL_ENVS=<folder on a large disk> python -m pytest tests/toolchain
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import JOBS, Pod, until
+from tests.conftest import JOBS, SECRET, Pod, until
 from tests.test_stages import floats, read_raw
 from toolchains.gpu import environments, heretic_journal
 
@@ -96,6 +96,36 @@ class RealPod(Pod):
         return found
 
 
+HUB = """
+import { startHubSimulator } from './simulators/hub/start.ts';
+import { seedModel } from './simulators/hub/seed.ts';
+const [stateDir, directory, token] = process.argv.slice(1);
+const reader = { token, name: 'ann', role: 'read', namespaces: ['ann'], canWrite: false };
+const hub = await startHubSimulator({ stateDir, port: 0, tokens: [reader] });
+await seedModel(hub.store, { repo: 'anneal/tiny', directory, private: false, gated: false });
+await seedModel(hub.store, { repo: 'anneal/gated', directory, private: false, gated: 'manual' });
+const sha = async (repo) => (await (await fetch(`${hub.url}/api/models/${repo}`)).json()).sha;
+console.log(JSON.stringify({ url: hub.url, tiny: await sha('anneal/tiny'), gated: await sha('anneal/gated') }));
+"""
+
+
+class HubProcess:
+    """The Hub simulator of the repository, with one open and one gated model, for the real client."""
+
+    def __init__(self, state: Path, model: Path) -> None:
+        command = ["node", "--import", "tsx", "--input-type=module", "-e", HUB, str(state), str(model), SECRET]
+        self._process = subprocess.Popen(command, cwd=JOBS.parent, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> dict[str, str]:
+        assert self._process.stdout is not None
+        told: dict[str, str] = json.loads(self._process.stdout.readline())
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+
 def python_of(name: str) -> Path:
     environment = {"ablate": environments.ABLATE, "quant": environments.QUANT}[name]
     return environment.python()
@@ -126,7 +156,7 @@ def tools() -> None:
 
 
 def tiny(folder: Path, kind: str = "qwen3", *more: object) -> Path:
-    run_python("quant", HERE / "make_tiny.py", kind, folder, *more)
+    run_python("ablate", HERE / "make_tiny.py", kind, folder, *more)
     return folder
 
 
@@ -227,12 +257,62 @@ def test_a_narrow_model_is_packed_in_smaller_groups(tmp_path: Path) -> None:
     pod.end_all()
 
 
+def test_prepare_looks_before_it_downloads(tmp_path: Path) -> None:
+    model, moe = tiny(tmp_path / "model"), tmp_path / "pod-of-experts"
+    with HubProcess(tmp_path / "hub", model) as hub:
+        pod = RealPod(tmp_path)
+        common = {"toolchain": "gpu", "device": "cpu", "hubEndpoint": hub["url"], "disableXet": True, "prompts": SETS}
+        wish = {"quantize": {"method": "awq", "groupSize": 128}, "precision": "bf16", "ablated": True}
+        gated = pod.run("g", "prepare", baseRepo="anneal/gated", baseCommit=hub["gated"], **common, **wish)
+        assert gated["exit"]["failure"]["class"] == "GatedModel" and not (pod.work / "base").exists()
+        done = pod.result("p", "prepare", baseRepo="anneal/tiny", baseCommit=hub["tiny"], **common, **wish)
+        found = done["preflight"]
+        assert found["madeOn"] == "cpu" and found["model"]["groupSize"] == 128 and found["hub"]["gated"] is False
+        assert (found["hub"]["identity"], found["hub"]["scope"]) == ("ann", "read")
+        assert [found["environments"][name]["torch"].split("+")[0] for name in ("ablate", "quant")] == ["2.9.1", "2.10.0"]
+        assert found["prompts"]["bad"]["prompts"] == len(SETS["bad"]) and (pod.work / "prompts/bad.txt").exists()
+        assert (pod.work / "base/config.json").read_bytes() == (model / "config.json").read_bytes()
+        cuda = pod.run("c", "prepare", baseRepo="anneal/tiny", baseCommit=hub["tiny"], **{**common, "device": "cuda"}, **wish)
+        assert cuda["exit"]["failure"]["class"] == "NoGpu"
+        pod.end_all()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "num_experts": 8}))
+    with HubProcess(tmp_path / "hub-of-experts", model) as hub:
+        pod = RealPod(moe)
+        failure = pod.run(
+            "m", "prepare", baseRepo="anneal/tiny", baseCommit=hub["tiny"], **{**common, "hubEndpoint": hub["url"]}, **wish
+        )
+        assert failure["exit"]["failure"]["class"] == "UnsupportedModel" and not (pod.work / "base").exists()
+        pod.end_all()
+
+
 def test_experts_are_left_before_the_trials(tmp_path: Path) -> None:
     pod = RealPod(tmp_path)
     tiny(pod.work / "base", "qwen3_moe")
     failure = pod.run("a", "ablate", **pod.params())["exit"]["failure"]
     assert failure["class"] == "UnsupportedModel" and "attn.o_proj" in failure["message"]
     assert pod.trials() == [] and pod.heretics() == []
+    pod.end_all()
+
+
+def test_the_text_part_of_a_vision_language_model_is_changed(tmp_path: Path) -> None:
+    pod = RealPod(tmp_path)
+    tiny(pod.work / "base", "qwen2_5_vl")
+    pod.result("a", "ablate", **pod.params(trials=2, maxKl=10))
+    merged = pod.result("m", "merge", toolchain="gpu", device="cpu")
+    # In memory these are called model.language_model.layers…
+    assert merged["changedTensors"] and all(name.startswith("model.layers.") for name in merged["changedTensors"])
+    assert pod.run("q", "quantize", toolchain="gpu", device="cpu")["exit"]["failure"]["class"] == "UnsupportedModel"
+    pod.result("n", "quantize", toolchain="gpu", device="cpu", method="none")
+    assert pod.result("v", "verify", toolchain="gpu", device="cpu", prompts=["hello"], maxTokens=2)["kl"] == 0
+    pod.end_all()
+
+
+def test_four_bits_give_an_adapter_for_the_whole_base(tmp_path: Path) -> None:
+    pod = RealPod(tmp_path)
+    tiny(pod.work / "base")
+    assert pod.result("a", "ablate", **pod.params(trials=2, maxKl=10, precision="bnb_4bit"))["precision"] == "bnb_4bit"
+    assert pod.result("m", "merge", toolchain="gpu", device="cpu")["changedTensors"]
     pod.end_all()
 
 
