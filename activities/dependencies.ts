@@ -29,6 +29,8 @@ export interface ActivitySettings {
   hubToken: string;
   /** Name of the RunPod secret that holds the reader token for workers; null = public repositories only. */
   hubTokenSecret: string | null;
+  /** What `toolchain: gpu` computes on. `cpu` is for tests: what it makes is marked and never goes to the public Hub. */
+  toolchainDevice: 'cuda' | 'cpu';
   disableXet: boolean;
   /** How often a growing ablation's journal is copied off the pod. */
   checkpointEveryMs: number;

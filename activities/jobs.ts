@@ -53,6 +53,7 @@ const commonParams = ({ hub, settings }: JobDependencies, toolchain: string): Re
   toolchain,
   hubEndpoint: hub.endpoint,
   disableXet: settings.disableXet,
+  ...(toolchain === 'gpu' ? { device: settings.toolchainDevice } : {}),
 });
 
 /** Every connection after the proof of identity insists on the host key that was proven. */

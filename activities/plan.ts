@@ -61,7 +61,7 @@ export async function draftPlan(
   notDone: readonly Stage[] = [],
 ): Promise<PlanDraft> {
   const { settings } = deps;
-  refuseRehearsalInPublic(deps, spec);
+  refuseTestsInPublic(deps, spec);
   const findings: Findings = { refusals: [], warnings: [] };
   const base = await readBase(deps.hub, spec, findings);
   await checkTarget(deps, spec, findings);
@@ -88,12 +88,19 @@ export async function draftPlan(
   return { plan, refusals: findings.refusals };
 }
 
-/** Before anything is asked of the public Hub: what a rehearsal makes never goes there. */
-function refuseRehearsalInPublic({ hub }: PlanDependencies, spec: PipelineSpec): void {
-  if (!spec.publish || spec.toolchain !== 'rehearsal' || !hub.isPublicHub) return;
+/** Before anything is asked of the public Hub: what is made for tests never goes there. */
+function refuseTestsInPublic({ hub, settings }: PlanDependencies, spec: PipelineSpec): void {
+  if (!spec.publish || !hub.isPublicHub) return;
+  const maker =
+    spec.toolchain === 'rehearsal'
+      ? 'toolchain: rehearsal'
+      : settings.toolchainDevice === 'cpu'
+        ? 'ANNEAL_TOOLCHAIN_DEVICE=cpu'
+        : undefined;
+  if (maker === undefined) return;
   throw fail(
     'PlanRefused',
-    'toolchain: rehearsal makes test files, which are never published to the public Hub; set HF_ENDPOINT to a local one',
+    `${maker} makes test files, which are never published to the public Hub; set HF_ENDPOINT to a local one`,
   );
 }
 

@@ -33,6 +33,7 @@ export function createDependencies(config: Config): ActivityDependencies & { clo
       servingImage: config.servingImage,
       hubToken: config.hub.token,
       hubTokenSecret: config.hubTokenSecret,
+      toolchainDevice: config.toolchainDevice,
       disableXet: config.disableXet,
       checkpointEveryMs: config.checkpointEveryMs,
       reconnectLimitMs: config.reconnectLimitMs,

@@ -25,12 +25,22 @@ const base = z.strictObject({
   revision: z.string().min(1).default('main'),
 });
 
-const prompts = z.strictObject({
-  good: z.string().nullable().default(null),
-  bad: z.string().nullable().default(null),
-  goodEval: z.string().nullable().default(null),
-  badEval: z.string().nullable().default(null),
+const dataSetObject = z.strictObject({
+  dataset: hubRepo,
+  /** null = the newest; pinned to a commit when it is read. */
+  revision: z.string().min(1).nullable().default(null),
+  split: z.string().min(1).nullable().default(null),
+  column: z.string().min(1).nullable().default(null),
 });
+/** Texts are named, never written into a spec: their content must not reach a workflow's history. */
+const dataSet = z
+  .union([hubRepo.transform((dataset) => dataSetObject.parse({ dataset })), dataSetObject], {
+    error: 'must be a Hub data set: <namespace>/<name>, or an object with dataset, revision, split and column',
+  })
+  .nullable()
+  .default(null);
+
+const prompts = z.strictObject({ good: dataSet, bad: dataSet, goodEval: dataSet, badEval: dataSet });
 
 const ablate = z.strictObject({
   trials: z.number().int().min(1).max(2_000).default(200),
@@ -46,7 +56,7 @@ const ablate = z.strictObject({
 const quantizeObject = z.strictObject({
   method: z.enum(['awq', 'none']),
   groupSize: z.union([z.literal(128), z.literal(64), z.literal(32)]).default(128),
-  calibration: z.string().nullable().default(null),
+  calibration: dataSet,
 });
 const quantize = z.union(
   [z.enum(['awq', 'none']).transform((method) => quantizeObject.parse({ method })), quantizeObject],

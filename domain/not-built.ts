@@ -5,11 +5,12 @@ import type { PipelineSpec, SpecFault } from '../contract/spec.ts';
  * silently ignoring a wish about money or data would be worse than not having it.
  */
 export function notBuilt(spec: PipelineSpec): SpecFault[] {
+  const rehearsed = spec.toolchain === 'rehearsal';
+  const prompts = Object.values(spec.ablate?.prompts ?? {}).some((set) => set !== null);
   const wishes: [boolean, string, string][] = [
-    [spec.toolchain === 'gpu', 'toolchain', 'gpu jobs are not built yet; use rehearsal in the local world'],
-    [Object.values(spec.ablate?.prompts ?? {}).some((set) => set !== null), 'ablate.prompts', 'own prompt sets'],
-    [spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'bnb_4bit'],
-    [spec.quantize.calibration !== null, 'quantize.calibration', 'own calibration text'],
+    [rehearsed && prompts, 'ablate.prompts', 'for toolchain: gpu; a rehearsal has its own'],
+    [rehearsed && spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'for toolchain: gpu; leave it out'],
+    [rehearsed && spec.quantize.calibration !== null, 'quantize.calibration', 'for toolchain: gpu; leave it out'],
     [spec.compute.volume !== 'auto', 'compute.volume', 'network volumes'],
     [spec.serve !== undefined && spec.serve.target !== 'serverless', 'serve.target', 'serving from a pod'],
     [spec.serve !== undefined && spec.serve.kind !== 'chat', 'serve.kind', 'kinds other than chat'],

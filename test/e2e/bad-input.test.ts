@@ -57,9 +57,10 @@ test('a spec with five faults lists five, each with path and line', async () => 
 });
 
 test('what is not built is refused by name instead of ignored', async () => {
-  const file = await specFile(cwd, 'gpu', { ...aSpec({ name: 'gpu' }), toolchain: 'gpu', notify: ['hook'] });
+  const compute = { volume: 'network:models' };
+  const file = await specFile(cwd, 'gpu', { ...aSpec({ name: 'gpu' }), compute, notify: ['hook'] });
   const text = await refused(['run', 'start', file], world.env, 2);
-  expect(text).toMatch(/toolchain: .*not built/);
+  expect(text).toMatch(/compute\.volume: .*not built/);
   expect(text).toMatch(/notify: .*not built/);
 });
 

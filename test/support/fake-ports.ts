@@ -679,6 +679,7 @@ export function fakePorts(settings: Partial<ActivityDependencies['settings']> = 
       servingImage: 'worker-image',
       hubToken: 'hf_s3cret',
       hubTokenSecret: 'hf_reader',
+      toolchainDevice: 'cuda',
       disableXet: false,
       checkpointEveryMs: 0,
       reconnectLimitMs: 60_000,

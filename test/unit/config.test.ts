@@ -38,6 +38,7 @@ test('the five values without a default are enough', () => {
     databaseUrl: ENV.ANNEAL_DATABASE_URL,
     operatorKeys: [],
     hubTokenSecret: null,
+    toolchainDevice: 'cuda',
     disableXet: false,
     checkpointEveryMs: 60_000,
     reconnectLimitMs: 120_000,

@@ -70,7 +70,8 @@ describe('environment of a serving worker', () => {
 
 describe('environment of a pod', () => {
   test('holds values that anyone at the provider may read, and nothing else', () => {
-    const deadman = { program: 'print()', bootDeadlineMs: 60_000, leaseMs: 7_200_000, lifetimeMs: 3_600_001 };
+    const limits = { bootDeadlineMs: 60_000, leaseMs: 7_200_000, lifetimeMs: 3_600_001 };
+    const deadman = { program: '# why\nprint()\n', api: 'v2' as const, ...limits };
     const env = podEnv({ publicKey: 'ssh-ed25519 AAAA', bootValue: 'once', specHash: 'hash', deadman });
     expect(env).toEqual({
       PUBLIC_KEY: 'ssh-ed25519 AAAA',
@@ -80,6 +81,7 @@ describe('environment of a pod', () => {
       ANNEAL_BOOT_DEADLINE_SECONDS: '60',
       ANNEAL_LEASE_SECONDS: '7200',
       ANNEAL_HARD_DEADLINE_SECONDS: '3601',
+      ANNEAL_RUNPOD_API: 'v2',
       ANNEAL_DEADMAN: 'print()',
     });
   });

@@ -80,7 +80,7 @@ test('a missing field is shown where its parent stands, and without a line where
 });
 
 test('what is asked for but not built is a fault of the file, with its line', async () => {
-  expect(await placesOf(VALID.replace('rehearsal', 'gpu'))).toEqual([['toolchain', 3]]);
+  expect(await placesOf(`${VALID}notify: [hook]\n`)).toEqual([['notify', 5]]);
 });
 
 test('broken YAML is told with the line where it breaks', async () => {

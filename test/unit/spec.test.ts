@@ -142,10 +142,6 @@ describe('what this version does not act on', () => {
   });
 
   test.each<[string, Partial<PipelineSpecInput>]>([
-    ['toolchain', { toolchain: 'gpu' }],
-    ['ablate.prompts', { ablate: { prompts: { good: 'a/b' } } }],
-    ['ablate.precision', { ablate: { precision: 'bnb_4bit' } }],
-    ['quantize.calibration', { quantize: { method: 'awq', calibration: 'a/b' } }],
     ['compute.volume', { compute: { volume: 'network:v' } }],
     ['serve.target', { serve: { ...serve, target: 'pod' } }],
     ['serve.kind', { serve: { ...serve, kind: 'vision' } }],
@@ -156,6 +152,26 @@ describe('what this version does not act on', () => {
     const faults = notBuilt(aSpec(changes));
     expect(faults.map((fault) => fault.path)).toEqual([path]);
     expect(faults[0]?.message).toMatch(/not built/);
+  });
+
+  test.each<[string, Partial<PipelineSpecInput>]>([
+    ['ablate.prompts', { ablate: { prompts: { good: 'a/b' } } }],
+    ['ablate.precision', { ablate: { precision: 'bnb_4bit' } }],
+    ['quantize.calibration', { quantize: { method: 'awq', calibration: 'a/b' } }],
+  ])('%s is for the gpu toolchain, and refused in a rehearsal instead of ignored', (path, changes) => {
+    expect(notBuilt(aSpec({ ...changes, toolchain: 'gpu' }))).toEqual([]);
+    expect(notBuilt(aSpec(changes))).toEqual([{ path, message: expect.stringContaining('for toolchain: gpu') }]);
+  });
+
+  test('a prompt set may be named in short; parsed again it stays what it is', () => {
+    const { ablate } = aSpec({ ablate: { prompts: { good: 'a/b' } } });
+    const set = { dataset: 'a/b', revision: null, split: null, column: null };
+    expect(ablate?.prompts.good).toEqual(set);
+    expect(aSpec({ ablate: { prompts: { good: set } } }).ablate?.prompts.good).toEqual(set);
+    expect(parseSpec({ ...aSpec(), ablate: { prompts: { good: ['a text'] } } })).toMatchObject({
+      ok: false,
+      faults: [{ path: 'ablate.prompts.good', message: expect.stringContaining('must be a Hub data set') }],
+    });
   });
 
   test('a length of no time is no wish to keep a pod, however it is written', () => {

@@ -115,7 +115,7 @@ async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> 
     run,
     part,
     'prepare',
-    () => prepare(run, pod),
+    () => prepare(run, part, pod),
     ({ totalBytes }) => `${(totalBytes / 1e9).toFixed(3)} GB`,
   );
   if (run.wants('ablate')) await ablate(run, part, pod);
@@ -162,12 +162,21 @@ async function onPod<S extends PodJobStage>(
   run.onPod.add(stage);
 }
 
-const prepare = (run: Run, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
-  const { base } = run.requirePlan();
-  // Base, merged copy and quantized copy lie on the volume together: 2.37 times the base at most.
-  const needs = { diskBytes: Math.ceil(base.totalBytes * 2.5) };
-  const params = { baseRepo: base.repo, baseCommit: base.commit, needs };
-  return runJob(run, pod, { stage: 'prepare', params, needsHubToken: 'read' });
+const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['prepare']> => {
+  const { base, spec } = run.requirePlan();
+  const ablated = part.stages.includes('ablate');
+  const quantized = part.stages.includes('quantize');
+  // On one pod base, merged and quantized copy lie together: 2.37 times the base at most.
+  const needs = { diskBytes: Math.ceil(base.totalBytes * (handsOn(part) ? 1.1 : 2.5)) };
+  const params = {
+    ...{ baseRepo: base.repo, baseCommit: base.commit, needs, ablated },
+    ...(ablated ? { precision: spec.ablate?.precision, prompts: spec.ablate?.prompts } : {}),
+    ...(quantized
+      ? { quantize: { method: spec.quantize.method, groupSize: spec.quantize.groupSize } }
+      : { quantize: { method: 'none' } }),
+    ...(quantized ? { calibration: spec.quantize.calibration } : {}),
+  };
+  return runJob(run, pod, { stage: 'prepare', params: params as unknown as Json, needsHubToken: 'read' });
 };
 
 /** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
@@ -211,8 +220,8 @@ const merge = (run: Run, pod: ReadyPod): Promise<StageOutputs['merge']> =>
   });
 
 const quantize = (run: Run, pod: ReadyPod): Promise<QuantizeOutput> => {
-  const { method, groupSize } = run.requirePlan().spec.quantize;
-  return runJob(run, pod, { stage: 'quantize', params: { method, groupSize }, needsHubToken: 'none' });
+  const { method, groupSize, calibration } = run.requirePlan().spec.quantize;
+  return runJob(run, pod, { stage: 'quantize', params: { method, groupSize, calibration }, needsHubToken: 'none' });
 };
 
 const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
