@@ -1,10 +1,11 @@
-import { cancellationSignal, log } from '@temporalio/activity';
+import { log } from '@temporalio/activity';
 import type { DeployActivities, EndpointRecord, EndpointRequest } from '../contract/activities.ts';
 import { toMs } from '../domain/duration.ts';
 import { workerEnv } from '../domain/worker-env.ts';
 import { RunPodError } from '../services/runpod/errors.ts';
 import type { Endpoint, EndpointSettings, Template } from '../services/runpod/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { createOnce } from './lib/create-once.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
@@ -13,7 +14,6 @@ import { fail } from './lib/to-failure.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'endpoints' | 'serving' | 'registry' | 'settings'>;
 
-const CREATE_DEADLINE_MS = 60_000;
 const POLL_MS = 2_000;
 /** The hub's default for the vLLM worker: image layers and a 70B in 4 bit fit without a volume. */
 const WORKER_DISK_GB = 150;
@@ -24,12 +24,7 @@ export const createDeployActivities = (deps: Dependencies): DeployActivities => 
     if (existing) return toRecord(existing);
     const template = await heartbeating(() => ensureTemplate(deps, request));
     const settings = endpointSettings(request, template.id);
-    // Nothing has been sent yet: after a cancel nothing will be.
-    cancellationSignal().throwIfAborted();
-    const endpoint = await heartbeating(() =>
-      deps.endpoints.createEndpoint(settings, { deadlineMs: CREATE_DEADLINE_MS }),
-    );
-    return toRecord(endpoint);
+    return toRecord(await createOnce((options) => deps.endpoints.createEndpoint(settings, options)));
   },
 
   async settleEndpoint({ endpointName, quietPeriodMs }) {

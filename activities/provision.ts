@@ -8,6 +8,7 @@ import type { GpuOffer, Pod, PodRequest } from '../services/runpod/port.ts';
 import { SshError } from '../services/ssh/errors.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { readRoom, whyNoRoom } from './lib/admission.ts';
+import { createOnce } from './lib/create-once.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { requireHostMemory } from './lib/host-memory.ts';
@@ -22,8 +23,6 @@ import { fail } from './lib/to-failure.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'pods' | 'ssh' | 'registry' | 'settings' | 'jobCode'>;
 
-/** Below every start-to-close timeout: an unanswered create becomes `CreateUncertain` while the activity still lives. */
-const CREATE_DEADLINE_MS = 60_000;
 const CAPACITY_POLL_MS = 15_000;
 const SETTLE_POLL_MS = 2_000;
 const BOOT_POLL_MS = 1_000;
@@ -107,12 +106,12 @@ function whyNotNow(
 
 async function createOn(deps: Dependencies, input: PodRequestInput, rung: LadderRung): Promise<Pod | string> {
   const request = podRequest(deps, input, rung);
-  const outcome = await heartbeating(() => deps.pods.createPod(request, { deadlineMs: CREATE_DEADLINE_MS }));
+  const outcome = await createOnce((options) => deps.pods.createPod(request, options));
   return outcome.kind === 'created' ? outcome.pod : 'no instance available';
 }
 
 function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung): PodRequest {
-  const { ssh, settings } = deps;
+  const { pods, ssh, settings } = deps;
   const { podName, run, plan, lifetimeMs } = input;
   const { needs, podImage } = plan;
   const { bootDeadlineMs, leaseMs } = plan.settings;
@@ -133,7 +132,7 @@ function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung
       publicKey: ssh.publicKeyFor(podName),
       bootValue: ssh.bootValueFor(podName),
       specHash: run.specHash,
-      deadman: { program: settings.deadmanProgram, bootDeadlineMs, leaseMs, lifetimeMs },
+      deadman: { program: settings.deadmanProgram, api: pods.capabilities.api, bootDeadlineMs, leaseMs, lifetimeMs },
     }),
     startCommand: POD_START_COMMAND,
   };

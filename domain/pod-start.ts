@@ -24,11 +24,20 @@ export interface PodEnvInput {
 export interface DeadmanInput {
   /** Text of jobs/deadman/deadman.py. */
   program: string;
+  /** The API it ends its pod by; the other is asked when this one has been retired, refuses or keeps failing. */
+  api: 'graphql' | 'v2';
   bootDeadlineMs: number;
   leaseMs: number;
   /** Longest life, from the container's first start. */
   lifetimeMs: number;
 }
+
+/** The program without what only people read: there is no public word on how long an environment may be. */
+const condensed = (program: string): string =>
+  program
+    .split('\n')
+    .filter((line) => !/^\s*(?:#.*)?$|^\s+"""[^"]*"""$/.test(line))
+    .join('\n');
 
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1_000)));
 
@@ -41,5 +50,6 @@ export const podEnv = ({ publicKey, bootValue, specHash, deadman }: PodEnvInput)
   ANNEAL_BOOT_DEADLINE_SECONDS: seconds(deadman.bootDeadlineMs),
   ANNEAL_LEASE_SECONDS: seconds(deadman.leaseMs),
   ANNEAL_HARD_DEADLINE_SECONDS: seconds(deadman.lifetimeMs),
-  ANNEAL_DEADMAN: deadman.program,
+  ANNEAL_RUNPOD_API: deadman.api,
+  ANNEAL_DEADMAN: condensed(deadman.program),
 });

@@ -14,11 +14,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import quote
 
 DAY = 86400.0
 # A moved deadline beyond this is a mistake of units, not a wish.
@@ -29,6 +30,8 @@ LONGEST_PAUSE = 60.0
 LONGEST_RESTART = 300.0
 # A stop that is clearly refused this often will not come; an endless bill is worse than an ablation made again.
 STOPS_BEFORE_TERMINATE = 3
+# From this attempt on both APIs are asked, whatever the first has said: the pod is still here.
+BOTH_FROM_ATTEMPT = 3
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def number(value: object) -> float | None:
 
 
 def choose(uncollected: bool, refused_stops: int) -> list[str]:
-    """The calls of one attempt, in order; the next is made when the one before was refused."""
+    """The calls of one attempt, in order; the next is made when the one before was refused by every API."""
     if uncollected and refused_stops < STOPS_BEFORE_TERMINATE:
         return ["podStop"]
     return ["podTerminate", "podStop"]
@@ -167,22 +170,36 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(call: str, pod_id: str, key: str, base: str) -> str:
-    """Makes one call: `accepted`, `refused: ...` or `unreachable: ...`. The key is in the header and nowhere else."""
-    if not pod_id or not key:
-        return "refused: RUNPOD_POD_ID or RUNPOD_API_KEY is not set"
+def request_for(call: str, api: str, pod_id: str, base: str) -> urllib.request.Request:
+    """The call as the API has it: a GraphQL mutation, or REST v2's DELETE and action."""
+    if api == "v2":
+        url = base + "/v2/pods/" + quote(pod_id, safe="")
+        if call == "podTerminate":
+            return urllib.request.Request(url, method="DELETE")
+        return urllib.request.Request(url + "/action", b'{"action": "stop"}', method="POST")
     fields = " { id }" if call == "podStop" else ""
     query = "mutation { %s(input: { podId: %s })%s }" % (call, json.dumps(pod_id), fields)  # noqa: UP031 (no double braces)
+    return urllib.request.Request(base + "/graphql", json.dumps({"query": query}).encode())
+
+
+def ask(call: str, api: str, pod_id: str, key: str, base: str) -> str:
+    """Makes one call: `accepted`, `refused: ...`, `gone: ...` (no such address) or `unreachable: ...`. The key is in the
+    header and nowhere else."""
+    if not pod_id or not key:
+        return "refused: RUNPOD_POD_ID or RUNPOD_API_KEY is not set"
+    request = request_for(call, api, pod_id, base)
+    request.add_header("authorization", "Bearer " + key)
+    request.add_header("content-type", "application/json")
     # Edges in front of APIs turn Python's default agent away.
-    headers = {"authorization": "Bearer " + key, "content-type": "application/json", "user-agent": "anneal-deadman/1"}
-    request = urllib.request.Request(base + "/graphql", json.dumps({"query": query}).encode(), headers)
+    request.add_header("user-agent", "anneal-deadman/1")
     try:
         with urllib.request.build_opener(NoRedirect).open(request, timeout=15) as answer:
-            body = json.loads(answer.read(65536))
+            body = json.loads(answer.read(1 << 20) or b"{}")
         errors = body.get("errors")
         said = "accepted" if not errors else "refused: " + str(errors[0].get("message"))
     except urllib.error.HTTPError as error:
-        word = "unreachable" if error.code in (408, 429) or error.code >= 500 else "refused"
+        moved = error.code in (404, 405, 410) or error.code < 400
+        word = "unreachable" if error.code in (408, 429) or error.code >= 500 else "gone" if moved else "refused"
         said = "%s: HTTP %d" % (word, error.code)  # noqa: UP031
     except (OSError, HTTPException, ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         said = "unreachable: " + type(error).__name__
@@ -208,6 +225,8 @@ class Switch:
         self.pod_id = env.get("RUNPOD_POD_ID", "")
         self.key = env.get("RUNPOD_API_KEY", "")
         self.base = (env.get("RUNPOD_API_BASE_URL") or "https://api.runpod.io").rstrip("/")
+        # The one that the worker speaks first; RunPod may have retired either since.
+        self.apis = ("v2", "graphql") if env.get("ANNEAL_RUNPOD_API") == "v2" else ("graphql", "v2")
         self.check = seconds(env.get("ANNEAL_DEADMAN_CHECK_SECONDS"), 5.0)
         self.limits = Limits(
             boot=seconds(env.get("ANNEAL_BOOT_DEADLINE_SECONDS"), 2700.0),
@@ -252,19 +271,27 @@ class Switch:
             return self.check
         self.attempts += 1
         for call in choose(has_uncollected(self.root), self.refused_stops):
-            asked: dict[str, object] = {"at": iso(time.time()), "call": call, "attempt": self.attempts}
+            said = [answer.split(":")[0] for answer in self.answers(call, why)]
+            if "accepted" in said or set(said) == {"unreachable"}:
+                break
+            self.refused_stops += call == "podStop" and "unreachable" not in said
+        return float(min(LONGEST_PAUSE, self.check * 2 ** min(self.attempts, 10)))
+
+    def answers(self, call: str, why: str) -> Iterator[str]:
+        """Makes one call by the first API, and by the other when that has no such call, refuses it, or did not end the pod."""
+        for api in self.apis:
+            asked: dict[str, object] = {"at": iso(time.time()), "call": call, "api": api, "attempt": self.attempts}
             # Written before asking too: the answer may be the end of this process.
-            before = self.recent[-3:]
+            before = self.recent[-5:]
             self.recent = [*before, {**asked, "answer": None}]
             self.write("ending", why)
-            said = ask(call, self.pod_id, self.key, self.base)
+            said = ask(call, api, self.pod_id, self.key, self.base)
             self.recent = [*before, {**asked, "answer": said}]
-            sys.stderr.write("anneal dead-man switch: %s deadline, %s: %s\n" % (why, call, said))  # noqa: UP031
+            sys.stderr.write("anneal dead-man switch: %s deadline, %s (%s): %s\n" % (why, call, api, said))  # noqa: UP031
             self.write("ending", why)
-            if not said.startswith("refused"):
-                break
-            self.refused_stops += call == "podStop"
-        return float(min(LONGEST_PAUSE, self.check * 2 ** min(self.attempts, 10)))
+            yield said
+            if said.startswith(("accepted", "unreachable")) and self.attempts < BOTH_FROM_ATTEMPT:
+                return
 
     def write(self, word: str, why: str | None) -> None:
         """Leaves a record for people and for the next container; on change, and once a minute."""

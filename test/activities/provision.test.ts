@@ -4,6 +4,7 @@ import type { PodRequestInput } from '../../contract/activities.ts';
 import type { LadderRung, PodPlan } from '../../contract/stages.ts';
 import { runningDiskRate, stoppedDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, fromUsd } from '../../domain/money.ts';
+import type { CreateOptions } from '../../services/runpod/port.ts';
 import { SshError } from '../../services/ssh/errors.ts';
 import { activityWorld, MONEY, POD_NAME, READY, rejection, RUN, without } from '../support/fake-ports-activity.ts';
 import { anOffer, runPodError } from '../support/fake-ports.ts';
@@ -168,6 +169,39 @@ describe('creating a pod', () => {
     };
     const outcome = await world.run('createPod', request());
     expect(outcome).toMatchObject({ kind: 'created', lease: { podId: 'pod-1' } });
+  });
+
+  test('a create that has no turn is ProviderUnavailable, and its details say that it was not sent', async () => {
+    const world = activityWorld();
+    world.pods.onCreate = () => {
+      throw runPodError('unavailable', 'NotSent');
+    };
+    expect(await rejection(world.run('createPod', request()))).toMatchObject({
+      type: 'ProviderUnavailable',
+      details: [{ code: 'NotSent' }],
+    });
+    expect(world.pods.creates).toHaveLength(1);
+  });
+
+  test('a cancel takes back a create that waits for its turn', async () => {
+    const world = activityWorld();
+    const waits = (_sent: unknown, { signal }: CreateOptions): Promise<never> =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => {
+          reject(runPodError('unavailable', 'NotSent'));
+        });
+        world.cancel();
+      });
+    Object.assign(world.pods, { createPod: waits });
+    expect(await rejection(world.run('createPod', request()))).toBeInstanceOf(CancelledFailure);
+  });
+
+  test('a pod knows by which API its worker speaks', async () => {
+    const world = activityWorld();
+    await world.run('createPod', request());
+    world.pods.capabilities = { ...world.pods.capabilities, api: 'v2' };
+    await world.run('createPod', request());
+    expect(world.pods.creates.map(({ env }) => env['ANNEAL_RUNPOD_API'])).toEqual(['graphql', 'v2']);
   });
 
   test('a cancel during a create that finds no instance does not try the next one', async () => {

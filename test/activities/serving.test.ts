@@ -1,9 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
+import { CancelledFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createSmokeActivities } from '../../activities/smoke.ts';
 import type { EndpointRequest, SmokeActivities } from '../../contract/activities.ts';
 import { RunPodError } from '../../services/runpod/errors.ts';
-import type { ServerlessJob } from '../../services/runpod/port.ts';
+import type { CreateOptions, ServerlessJob } from '../../services/runpod/port.ts';
 import { activityWorld, MONEY, rejection, RUN, type ActivityWorld } from '../support/fake-ports-activity.ts';
 import { completed, openAiOutput, runPodError } from '../support/fake-ports.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
@@ -70,6 +71,19 @@ describe('deploying', () => {
     };
     expect(await rejection(run('createEndpoint', request()))).toMatchObject({ type: 'CreateUncertain' });
     expect(sent).toBe(1);
+  });
+
+  test('a cancel takes back a create that waits for its turn', async () => {
+    const world = activityWorld();
+    const waits = (_settings: unknown, { signal }: CreateOptions): Promise<never> =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => {
+          reject(runPodError('unavailable', 'NotSent'));
+        });
+        world.cancel();
+      });
+    Object.assign(world.endpoints, { createEndpoint: waits });
+    expect(await rejection(world.run('createEndpoint', request()))).toBeInstanceOf(CancelledFailure);
   });
 
   test('an update moves the endpoint to the new template and says which it had', async () => {

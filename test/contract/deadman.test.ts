@@ -19,21 +19,23 @@ afterEach(async () => {
   await world.close();
 });
 
-interface Seconds {
+interface Limits {
   boot?: number;
   lease?: number;
   hard?: number;
+  api?: 'graphql' | 'v2';
 }
 
 /** A pod as the product makes it, with deadlines short enough to wait for. */
-async function rent({ boot = 60, lease = 60, hard = 60 }: Seconds) {
+async function rent({ boot = 60, lease = 60, hard = 60, api = 'graphql' }: Limits) {
   const ssh = createSsh({ masterKey: MASTER_KEY });
   const env = podEnv({
     publicKey: ssh.publicKeyFor(NAME),
     bootValue: ssh.bootValueFor(NAME),
     specHash: 'hash',
-    deadman: { program: PROGRAM, bootDeadlineMs: boot * 1_000, leaseMs: lease * 1_000, lifetimeMs: hard * 1_000 },
+    deadman: { program: PROGRAM, api, bootDeadlineMs: boot * 1_000, leaseMs: lease * 1_000, lifetimeMs: hard * 1_000 },
   });
+  expect(Buffer.byteLength(env['ANNEAL_DEADMAN'] ?? '')).toBeLessThan(12 * 1_024);
   const rentedAt = Date.now();
   const { id } = await createPod(
     world.runpod,
@@ -52,10 +54,18 @@ async function shell(podId: string, command: string): Promise<string> {
   return result.stdout;
 }
 
-const isGone = async (id: string) => (await world.runpod.getPod(id)) === null;
-const isStopped = async (id: string) => (await world.runpod.getPod(id))?.desiredStatus === 'EXITED';
+/** At the simulator itself: an API may have been retired. */
+const seen = (id: string) => Promise.resolve(world.simulator.state().pods.find((pod) => pod.id === id));
+const isGone = async (id: string) => (await seen(id)) === undefined;
+const isStopped = async (id: string) => (await seen(id))?.desiredStatus === 'EXITED';
 const untilGone = (id: string) => until(() => isGone(id));
 const untilStopped = (id: string) => until(() => isStopped(id));
+
+async function retire(apis: { graphql?: number; v2?: number }): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  const request = { method: 'POST', headers, body: JSON.stringify(apis) };
+  expect((await fetch(`${world.simulator.url}/_sim/retired`, request)).status).toBe(200);
+}
 /** The switch's record on the volume, which outlives a stopped container. */
 function record(podId: string): string {
   const path = join(world.stateDir, 'pods', podId, 'workspace', 'anneal', 'deadman.json');
@@ -106,9 +116,87 @@ test('where its key may not terminate, the pod stops itself; its key is written 
   const key = world.simulator.fleet.get(pod.id)?.apiKey ?? '';
   await untilStopped(pod.id);
   expect(JSON.parse(record(pod.id))).toMatchObject({
-    lastAttempts: [{ call: 'podTerminate', answer: 'refused: HTTP 403' }, { call: 'podStop' }],
+    lastAttempts: [
+      { call: 'podTerminate', api: 'graphql', answer: 'refused: HTTP 403' },
+      { call: 'podTerminate', api: 'v2', answer: 'refused: HTTP 403' },
+      { call: 'podStop', api: 'graphql' },
+    ],
   });
+  expect(key).not.toBe('');
   expect(record(pod.id)).not.toContain(key);
+});
+
+test('a pod of a worker that speaks v2 ends itself by v2', async () => {
+  world = await startWorld();
+  const pod = await rent({ boot: 2, api: 'v2' });
+  await retire({ graphql: 410 });
+  await untilGone(pod.id);
+});
+
+test('by v2 it stops too: where its key may not terminate, and with output nobody has collected', async () => {
+  world = await startWorld({ podKeyMayTerminate: false });
+  const refused = await rent({ boot: 1, api: 'v2' });
+  await untilStopped(refused.id);
+  expect(JSON.parse(record(refused.id))).toMatchObject({
+    lastAttempts: [
+      { call: 'podTerminate', api: 'v2', answer: 'refused: HTTP 403' },
+      { call: 'podTerminate', api: 'graphql', answer: 'refused: HTTP 403' },
+      { call: 'podStop', api: 'v2' },
+    ],
+  });
+  const full = await rent({ lease: 1, api: 'v2' });
+  const write = 'd="$ANNEAL_WORKSPACE/anneal/work/ablate"; mkdir -p "$d"; echo trial > "$d/journal.jsonl"';
+  await shell(full.id, `touch ${LEASE}; ${write}`);
+  await untilStopped(full.id);
+  const { lastAttempts } = JSON.parse(record(full.id)) as { lastAttempts: unknown[] };
+  expect(lastAttempts).toMatchObject([{ call: 'podStop', api: 'v2' }]);
+});
+
+test.each([
+  ['graphql', { graphql: 404 }],
+  ['graphql', { graphql: 410 }],
+  ['v2', { v2: 404 }],
+  ['v2', { v2: 410 }],
+] as const)('a pod rented under %s ends itself by the other API once %p is all that answers', async (api, retired) => {
+  world = await startWorld();
+  const pod = await rent({ boot: 2, api });
+  await untilReachable(world.runpod, pod.id);
+  await retire(retired);
+  await untilGone(pod.id);
+});
+
+test('by the other API it stops what has output nobody has collected; a retired API is no refused stop', async () => {
+  world = await startWorld();
+  const pod = await rent({ lease: 2 });
+  const write = 'd="$ANNEAL_WORKSPACE/anneal/work/ablate"; mkdir -p "$d"; echo trial > "$d/journal.jsonl"';
+  await shell(pod.id, `touch ${LEASE}; ${write}`);
+  await retire({ graphql: 410 });
+  const away = { kind: 'status', status: 503 } as const;
+  world.simulator.faults.add({ target: 'runpod', operation: 'v2.pods.action.stop', action: away, times: 4 });
+  await untilStopped(pod.id);
+  expect(world.simulator.faults.list()).toEqual([]);
+  expect(record(pod.id)).not.toContain('podTerminate');
+});
+
+test('an API that only fails is not waited for: the other one is asked beside it', async () => {
+  world = await startWorld();
+  const away = { kind: 'status', status: 503 } as const;
+  world.simulator.faults.add({ target: 'runpod', operation: 'v2.pods.delete', action: away, times: 1_000 });
+  const pod = await rent({ boot: 1, api: 'v2' });
+  await untilGone(pod.id);
+});
+
+test("by v2 a pod's key may stop its pod and not start it, as by GraphQL", async () => {
+  world = await startWorld();
+  const { id } = await rent({});
+  const key = world.simulator.fleet.get(id)?.apiKey ?? '';
+  const act = async (action: string): Promise<number> => {
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+    const request = { method: 'POST', headers, body: JSON.stringify({ action }) };
+    return (await fetch(`${world.simulator.url}/v2/pods/${id}/action`, request)).status;
+  };
+  expect([await act('stop'), await act('start')]).toEqual([200, 403]);
+  expect(await isStopped(id)).toBe(true);
 });
 
 test('with output nobody has collected the pod stops; a restart without the switch lets a person in', async () => {

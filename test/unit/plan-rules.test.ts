@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { licenceRefusal } from '../../domain/licences.ts';
+import { licenceRefusal, nameRefusal } from '../../domain/licences.ts';
 import { POD_START_COMMAND, POD_WORKSPACE, podEnv } from '../../domain/pod-start.ts';
 import { initTimeoutSeconds, workerEnv } from '../../domain/worker-env.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
@@ -11,6 +11,19 @@ describe('licences', () => {
 
   test.each(['cc-by-nd-4.0', 'cc-by-nc-nd-4.0', 'other', 'Apache-2.0', ''])('"%s" is refused and named', (licence) => {
     expect(licenceRefusal(licence)).toContain(`"${licence}"`);
+  });
+
+  test.each([
+    ['llama3.1', 'a/Llama-3.1-70B-x', undefined],
+    ['llama3.1', 'a/my-model', 'begins with "Llama"'],
+    ['llama3', 'a/Llama-3-8B-x', undefined],
+    ['llama3', 'a/llama-8B', 'begins with "Llama 3"'],
+    ['apache-2.0', 'a/my-model', undefined],
+    [null, 'a/my-model', undefined],
+  ])('%s and the name %s', (licence, repo, refusal) => {
+    const said = nameRefusal(licence, repo);
+    if (refusal === undefined) expect(said).toBeUndefined();
+    else expect(said).toContain(refusal);
   });
 
   test('a base without a licence is refused', () => {

@@ -54,7 +54,7 @@ export const RESERVED = [
 ] as const;
 
 /** What a pod's own key may do, and only to its pod: no public proof, as for GraphQL. */
-const POD_OPERATIONS = ['v2.pods.get', 'v2.pods.delete', 'v2.pods.action'];
+const POD_OPERATIONS = ['v2.pods.get', 'v2.pods.delete', 'v2.pods.action.stop', 'v2.pods.action.terminate'];
 
 /** `methods` learns which there are for each path. */
 export function v2Router(
