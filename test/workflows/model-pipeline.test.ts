@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { fail } from '../../activities/lib/to-failure.ts';
 import type { Activities } from '../../contract/activities.ts';
 import { deployWorkflowId } from '../../contract/names.ts';
 import { POD_JOB_STAGES } from '../../contract/stage-names.ts';
@@ -334,6 +335,40 @@ test('a create that provably left nothing is tried again under the next name', a
   };
   expect(await run(changes, recordedEnd('create-repeated'))).toBe('Completed');
   expect(names).toEqual(['anneal-test-tiny-r20260101-000000', 'anneal-test-tiny-r20260101-000000-a2']);
+});
+
+test('creates that were never sent are made again under the next name: nothing is looked for, no quiet period passes', async () => {
+  const notSent = (): Promise<never> =>
+    Promise.reject(fail('ProviderUnavailable', 'its turn did not come', { code: 'NotSent' }));
+  const [pods, endpoints]: [string[], string[]] = [[], []];
+  const changes: Partial<Activities> = {
+    createPod: ({ podName }) =>
+      // More often than unanswered creates are forgiven.
+      pods.push(podName) <= 4 ? notSent() : Promise.resolve({ kind: 'created', lease: world.createPod(podName) }),
+    createEndpoint: ({ endpointName }) =>
+      endpoints.push(endpointName) <= 2 ? notSent() : Promise.resolve(world.createEndpoint(endpointName)),
+  };
+  const end = await run(changes, async (handle) => {
+    const result = await endOf(handle);
+    const { events } = await handle.fetchHistory();
+    const timers = (events ?? []).map((event) => event.timerStartedEventAttributes?.startToFireTimeout?.seconds);
+    expect(timers.map(Number)).not.toContain(aPlan().settings.quietPeriodMs / 1_000);
+    return result;
+  });
+  expect(end).toBe('Completed');
+  expect(new Set(pods).size).toBe(5);
+  expect(pods.at(-1)).toMatch(/-a5$/);
+  expect(endpoints.slice(0, 3)).toEqual(Array(3).fill(endpoints[0]));
+  expect([world.count('settlePod'), world.count('settleEndpoint'), world.pods.size]).toEqual([0, 0, 0]);
+});
+
+test('creates that never have a turn end the run with what to do, and nothing rented', async () => {
+  const changes: Partial<Activities> = {
+    createPod: () => Promise.reject(fail('ProviderUnavailable', 'its turn did not come', { code: 'NotSent' })),
+  };
+  expect(await run(changes, endOf)).toBe('ProviderUnavailable');
+  expect([world.count('createPod'), world.count('settlePod')]).toEqual([20, 0]);
+  nothingRented();
 });
 
 test('a cancel while a create is unsettled waits for the quiet period and ends the late pod', async () => {

@@ -1,10 +1,12 @@
 import { log, sleep } from '@temporalio/workflow';
-import { createIsUncertain, failure, workerWentAway } from './failures.ts';
+import { createIsUncertain, createWasNotSent, failure, workerWentAway } from './failures.ts';
 
 /** A provider that answers none of this many creates is out of order; each costs a quiet period. */
 const MAX_UNANSWERED = 3;
 /** Creates whose worker went away, most often while it waited for capacity: that says nothing about the provider. */
 const MAX_INTERRUPTED = 20;
+/** Creates that waited their minute for a turn: others of this account ask as often as RunPod allows. */
+const MAX_NOT_SENT = 20;
 
 /**
  * Creates of billed things, one at a time and each at most once. RunPod has no idempotency key: an unanswered create is
@@ -16,17 +18,21 @@ export class AtMostOnce {
 
   /** `attempt` names what it creates and how to look for it; it is asked again after a create that left nothing. */
   async make<T>(attempt: () => Promise<{ create: () => Promise<T>; settle: () => Promise<T | null> }>): Promise<T> {
-    const failed = { unanswered: 0, interrupted: 0 };
-    while (failed.unanswered < MAX_UNANSWERED && failed.interrupted < MAX_INTERRUPTED) {
+    const failed = { unanswered: 0, interrupted: 0, notSent: 0 };
+    while (
+      failed.unanswered < MAX_UNANSWERED &&
+      failed.interrupted < MAX_INTERRUPTED &&
+      failed.notSent < MAX_NOT_SENT
+    ) {
       const { create, settle } = await attempt();
       const end = await this.createOrSettle(create, settle);
       if (end.made !== null) return end.made;
       failed[end.why]++;
     }
-    const { unanswered, interrupted } = failed;
+    const { unanswered, interrupted, notSent } = failed;
     throw failure(
       'ProviderUnavailable',
-      `${unanswered} creates went unanswered, ${interrupted} were interrupted, and none left anything`,
+      `${unanswered} creates went unanswered, ${interrupted} were interrupted, ${notSent} had no turn, and none left anything`,
     );
   }
 
@@ -51,7 +57,7 @@ export class AtMostOnce {
   private async createOrSettle<T>(
     create: () => Promise<T>,
     settle: () => Promise<T | null>,
-  ): Promise<{ made: T | null; why: 'unanswered' | 'interrupted' }> {
+  ): Promise<{ made: T | null; why: 'unanswered' | 'interrupted' | 'notSent' }> {
     this.unsettled = true;
     try {
       const made = await create();
@@ -61,6 +67,10 @@ export class AtMostOnce {
       if (!createIsUncertain(error)) {
         this.unsettled = false;
         throw error;
+      }
+      if (createWasNotSent(error)) {
+        this.unsettled = false;
+        return { made: null, why: 'notSent' };
       }
       log.warn('a create was not answered clearly; looking for what it may have made');
       const made = await settle();

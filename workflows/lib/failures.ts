@@ -46,6 +46,12 @@ export const createIsUncertain = (error: unknown): boolean =>
   !(error instanceof ActivityFailure && error.cause instanceof CancelledFailure) &&
   !isCancellation(error);
 
+/** A create that waited for its turn until its deadline: nothing was sent, whatever its type says of repeating it. */
+export const createWasNotSent = (error: unknown): boolean =>
+  error instanceof ActivityFailure &&
+  error.cause instanceof ApplicationFailure &&
+  (error.cause.details?.[0] as { code?: unknown } | null | undefined)?.code === 'NotSent';
+
 /** An activity that ended because its worker fell silent, not because of what it did. */
 export const workerWentAway = (error: unknown): boolean =>
   error instanceof ActivityFailure && error.cause instanceof TimeoutFailure && error.cause.timeoutType === 'HEARTBEAT';
