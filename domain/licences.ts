@@ -20,6 +20,22 @@ const DERIVATIVES_ALLOWED = new Set([
   'gemma',
 ]);
 
+/** Licences that ask for a word at the beginning of the name of every model made from theirs. */
+const NAME_PREFIX: Readonly<Record<string, string>> = {
+  llama3: 'Llama 3',
+  'llama3.1': 'Llama',
+  'llama3.2': 'Llama',
+  'llama3.3': 'Llama',
+};
+
+/** undefined when a repository's name is as the licence asks; otherwise the sentence that refuses. Spaces and - are alike. */
+export function nameRefusal(license: string | null, repo: string): string | undefined {
+  const prefix = license === null ? undefined : NAME_PREFIX[license];
+  const name = (repo.split('/')[1] ?? '').replaceAll('-', ' ');
+  if (prefix === undefined || name.toLowerCase().startsWith(prefix.toLowerCase())) return undefined;
+  return `publish.repo: the licence ${license ?? ''} asks that the name of a derived model begins with "${prefix}"`;
+}
+
 /** undefined when the licence permits publishing a derivative; otherwise the sentence that refuses. */
 export function licenceRefusal(license: string | null): string | undefined {
   if (license === null) return 'the base model states no licence, so a changed copy may not be published';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { PipelineSpec } from '../../contract/spec.ts';
 import type { ModelShape, Plan } from '../../contract/stages.ts';
 import { groupSizeFor } from '../../domain/group-size.ts';
-import { licenceRefusal } from '../../domain/licences.ts';
+import { licenceRefusal, nameRefusal } from '../../domain/licences.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import type { HubPort } from '../../services/hub/port.ts';
 import type { Findings } from './findings.ts';
@@ -54,6 +54,8 @@ export async function readBase(hub: HubPort, spec: PipelineSpec, findings: Findi
   });
   const licence = spec.publish ? licenceRefusal(model.license) : undefined;
   if (licence) findings.refusals.push(`${repo}: ${licence}`);
+  const badName = spec.publish ? nameRefusal(model.license, spec.publish.repo) : undefined;
+  if (badName) findings.refusals.push(badName);
   const files = await hub.listFiles(repo, model.commit);
   const totalBytes = files
     .filter((file) => file.path.endsWith('.safetensors'))
