@@ -57,6 +57,10 @@ const NEXT: Record<FailureType, [next: string, exitCode?: number]> = {
   NotBuilt: ['use what this version has: docs/README.md', EXIT.usage],
 };
 
+/** Each API's own message says which one has gone. */
+const NEXT_WHEN_RETIRED =
+  'with RUNPOD_API=graphql, set RUNPOD_API=v2 and restart the workers; with v2, use a newer version of Anneal (docs/runpod-apis.md)';
+
 /** Any error as a message with a next step and an exit code. Unknown ones keep their text; stacks only with ANNEAL_DEBUG. */
 export function explain(error: unknown): Explained {
   if (error instanceof SpecFileError) return explainSpec(error);
@@ -113,12 +117,12 @@ function explainRun({ cause }: WorkflowFailedError): Explained {
 function explainFailure(failure: ApplicationFailure): Explained {
   const type = failure.type ?? 'Failed';
   const [next, exitCode] = NEXT[type as FailureType] ?? ['look at the run in the Web UI'];
-  const advice = (failure.details?.[0] as { advice?: unknown } | null | undefined)?.advice;
+  const { advice, code } = (failure.details?.[0] ?? {}) as { advice?: unknown; code?: unknown };
   const ids = type === 'CleanupIncomplete' ? `\n  ${leftIn(failure.details?.[0])}` : '';
   return {
     type,
     message: `${type}: ${failure.message}${ids}`,
-    next: typeof advice === 'string' && advice !== '' ? advice : next,
+    next: typeof advice === 'string' && advice !== '' ? advice : code === 'Retired' ? NEXT_WHEN_RETIRED : next,
     exitCode: exitCode ?? EXIT.failed,
   };
 }
@@ -139,7 +143,10 @@ function byName(error: Error): Explained {
     ModelUnknown: ['list them with: anneal model list', EXIT.usage],
     ModelAmbiguous: ['say whose you mean with: --owner <id> ("-" is nobody)', EXIT.usage],
     MessageRefused: ['look at what it waits for with: anneal run show <name>', EXIT.refused],
-    RunPodError: ['check RUNPOD_API_KEY and RUNPOD_API_URL', EXIT.failed],
+    RunPodError: [
+      (error as { code?: unknown }).code === 'Retired' ? NEXT_WHEN_RETIRED : 'check RUNPOD_API_KEY and RUNPOD_API_URL',
+      EXIT.failed,
+    ],
     HubError: ['check HF_TOKEN and HF_ENDPOINT', EXIT.failed],
     RegistryError: ['check ANNEAL_DATABASE_URL', EXIT.failed],
     AbortError: ['', EXIT.interrupted],

@@ -107,6 +107,10 @@ test('every variable of the worker is read by someone', () => {
   }
 });
 
+test('the worker speaks the RunPod API that the installation chose, by the name its configuration has for it', () => {
+  expect(worker.environment!['RUNPOD_API']).toBe('${RUNPOD_API:-graphql}');
+});
+
 test('no value of a variable is a secret', () => {
   for (const [service, { environment = {} }] of services) {
     for (const [name, value] of Object.entries(environment)) {

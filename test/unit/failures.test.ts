@@ -185,6 +185,16 @@ describe('what people are told', () => {
     expect(explain(silent).next).toContain('what the job says');
   });
 
+  test('an API that RunPod has retired is a switch to set, and no key to check', () => {
+    const retired = new RunPodError('gone', { kind: 'refused', code: 'Retired', operation: 'op', httpStatus: 410 });
+    expect(explain(toFailure(retired))).toMatchObject({
+      type: 'ProviderRefused',
+      next: expect.stringContaining('RUNPOD_API=v2'),
+    });
+    expect(explain(retired).next).toContain('RUNPOD_API=v2');
+    expect(explain(fail('ProviderRefused', 'no')).next).not.toContain('RUNPOD_API=');
+  });
+
   test('things left rented get an exit code and a next step of their own', () => {
     const { next, exitCode } = explain(fail('CleanupIncomplete', 'left', { podIds: ['p1'] }));
     expect(exitCode).toBe(EXIT.cleanup);
