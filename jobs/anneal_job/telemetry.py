@@ -90,7 +90,7 @@ def resident_bytes(session: int) -> int | None:
 
 
 def memory_limit_bytes() -> int:
-    """The control group's memory limit, or the machine's memory where there is none."""
+    """The control group's memory limit, or the machine's memory where there is none. `free` shows the host's, not ours."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):

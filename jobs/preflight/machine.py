@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal_job import atomic
+from anneal_job.telemetry import memory_limit_bytes as memory_limit_bytes
 
 _MEBIBYTE = 1024 * 1024
 
@@ -70,18 +71,6 @@ def _nvidia_smi(*arguments: str) -> str:
         return subprocess.run(["nvidia-smi", *arguments], capture_output=True, check=True, text=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def memory_limit_bytes() -> int:
-    """The control group's memory limit, or the machine's memory where there is none. `free` shows the host's, not ours."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = int(Path(path).read_text())
-        except (OSError, ValueError):
-            continue
-        return min(limit, total)
-    return total
 
 
 def memory_available_bytes() -> int:
