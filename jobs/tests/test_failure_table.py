@@ -64,6 +64,8 @@ def test_a_recorded_end_is_recognised(expected: str, fragment: str) -> None:
     found = diagnose(f"{noise}\n{fragment}\n", 1)
     assert found.failure_class == expected
     assert found.advice and "exit code 1" in found.message
+    failure = found.failure()
+    assert (failure.repeat, failure.change) == (found.repeat, found.change)
 
 
 def test_every_row_is_reached_by_a_recorded_fragment() -> None:

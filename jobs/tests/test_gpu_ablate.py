@@ -165,6 +165,11 @@ def test_out_of_memory_with_the_smallest_batch_is_said(gpu: GpuPod) -> None:
     gpu.faults(*[{"largestBatch": 0}] * 9)
     failure = gpu.failure("a", maxBatchSize=2)
     assert failure["class"] == "OutOfMemory" and "bnb_4bit" in failure["advice"]
+    # Asked again in the same precision, it says so without loading the model.
+    starts = len(gpu.starts())
+    assert gpu.failure("b", maxBatchSize=1)["class"] == "OutOfMemory" and len(gpu.starts()) == starts
+    gpu.faults()
+    assert gpu.ablate("c", precision="bnb_4bit")["precision"] == "bnb_4bit"
 
 
 def test_a_stored_batch_that_no_longer_fits_is_probed_again(gpu: GpuPod) -> None:

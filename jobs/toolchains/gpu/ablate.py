@@ -13,10 +13,10 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from artifacts.hashing import digest_file, sha256_of
 from artifacts.manifest import digest_of
-from preflight.machine import oom_kills
+from preflight.machine import gpus_here, oom_kills
 from toolchains.gpu import environments, heretic_journal, prompt_sets
 from toolchains.gpu.child import device_of
-from toolchains.gpu.failure_table import Diagnosis, diagnose
+from toolchains.gpu.failure_table import Diagnosis, diagnose, known
 from toolchains.gpu.heretic_config import CHECKPOINTS, HereticSettings
 from toolchains.gpu.heretic_console import Console
 from toolchains.gpu.heretic_journal import Search, Trial
@@ -26,7 +26,8 @@ from toolchains.weights import checkpoint, lora_merge
 
 TOOL = "heretic-llm 1.4.0"
 _MAX_FRUITLESS_CRASHES = 3
-_MAX_SMALLER_BATCHES = 4
+# From heretic's own 128 down to 1.
+_MAX_SMALLER_BATCHES = 7
 # Far apart, so that the seeds of neighbouring runs stay different from those of a run's own restarts.
 _SEED_STEP = 1_000_003
 _SEED_LIMIT = 2**32
@@ -54,6 +55,7 @@ class _Ablation:
         self._max_kl = context.number("maxKl", 0.5)
         self._precision = context.param("precision", str, "bf16")
         self._batch_cap = context.param("maxBatchSize", int, 128)
+        self._batch_note = context.paths.work / "batch-limit.json"
         self._device = device_of(context)
         if self._trials < 1 or self._batch_cap < 1 or self._precision not in ("bf16", "bnb_4bit"):
             raise JobFailure("BadInput", "trials, maxBatchSize or precision is out of range", "Correct the request.")
@@ -70,6 +72,7 @@ class _Ablation:
     def to_end(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._claim()
+        self._remember_batch()
         heretic = environments.ensure(self._context, environments.ABLATE).with_name("heretic")
         self._mend()
         self._told = {trial.index for trial in self._search.trials}
@@ -221,9 +224,25 @@ class _Ablation:
             events.checkpoint("journal", f"work/ablate/{CHECKPOINTS}/{journal.name}", sha256_of(journal))
 
     def _smaller_batch(self, session: SessionEnd) -> bool:
+        """Halves the cap from where this GPU failed. The note stays on the pod, where it is true, and not in the search."""
         reached = min(self._batch_cap, session.batch_size or self._batch_cap)
-        self._batch_cap = max(1, reached // 2)
+        self._batch_cap = reached // 2
+        atomic.write_json(self._batch_note, {**self._circumstances(), "largest": self._batch_cap})
         return reached > 1
+
+    def _circumstances(self) -> dict[str, Any]:
+        # A volume may meet another GPU.
+        return {"precision": self._precision, "gpus": [gpu.name for gpu in gpus_here()]}
+
+    def _remember_batch(self) -> None:
+        """What this GPU could not hold it cannot hold today either: no minutes of loading to find that out again."""
+        note = atomic.read_json(self._batch_note) or {}
+        if any(note.get(key) != value for key, value in self._circumstances().items()):
+            return
+        self._batch_cap = min(self._batch_cap, int(note["largest"]))
+        if self._batch_cap < 1:
+            message = f"the GPU's memory was not enough for {self._precision} with batch size 1"
+            raise known("OutOfMemory", message, "Use `precision: bnb_4bit`, or a GPU with more memory.")
 
     def _report_restart(self, found: Diagnosis, how: str) -> None:
         note = f"restarted after {found.failure_class}: {how}"

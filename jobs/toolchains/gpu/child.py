@@ -15,7 +15,7 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from anneal_job.paths import hub_home
 from preflight.machine import oom_kills
-from toolchains.gpu.failure_table import diagnose
+from toolchains.gpu.failure_table import diagnose, known
 from toolchains.gpu.subprocesses import run_to_end
 
 _JOBS = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ class _Inbox:
             case "result":
                 self.result = message["value"]
             case "failure":
-                self.failure = JobFailure(message["class"], message["message"], message["advice"])
+                self.failure = known(message["class"], message["message"], message["advice"])
 
 
 def run_child(context: JobContext, python: Path, name: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,7 @@ def installation_failure(name: str, tail: str) -> JobFailure:
             "PackageIndexUnavailable",
             f"environment {name}: {_last(tail)}",
             "The package index could not be reached. Start the stage again; what was downloaded is kept.",
+            repeat="same",
         )
     return JobFailure(
         "EnvironmentFailed",

@@ -53,7 +53,7 @@ class Diagnosis:
     message: str
 
     def failure(self) -> JobFailure:
-        return JobFailure(self.failure_class, self.message, self.advice)
+        return JobFailure(self.failure_class, self.message, self.advice, repeat=self.repeat, change=self.change)
 
 
 # Order decides: the first row that matches is taken, so causes stand before what merely follows from them.
@@ -237,6 +237,13 @@ _TRACES = ("Traceback (most recent call last)", "OutOfMemoryError")
 
 # Optional kernels are looked for on the Hub at run time; offline that is said, and the work goes on without them.
 _HARMLESS = r"^Failed to load .* from kernels-community"
+
+
+def known(failure_class: str, message: str, advice: str) -> JobFailure:
+    """A failure that was seen before a tool had to say it, with what the table says may be done about its class."""
+    row = next((row for row in TABLE if row.failure_class == failure_class), None)
+    repeat, change = (row.repeat, row.change) if row else (None, None)
+    return JobFailure(failure_class, message, advice, repeat=repeat, change=change)
 
 
 def diagnose(tail: str, code: int, *, oom_kills: int = 0) -> Diagnosis:

@@ -19,6 +19,7 @@ from pathlib import Path
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure, JobStopped
 from toolchains.gpu.child import offline, visible_gpus
+from toolchains.gpu.failure_table import known
 from toolchains.gpu.heretic_console import Console, Question
 from toolchains.gpu.heretic_journal import Trial
 from toolchains.gpu.subprocesses import Tail, end, spawn
@@ -128,7 +129,7 @@ def _guard(state: _State) -> None:
     """Ends what would cost money without an effect."""
     console = state.console
     if console.no_gpu and state.plan.device != "cpu":
-        raise JobFailure(
+        raise known(
             "NoGpu",
             "heretic sees no GPU and would go on without one",
             "The GPU was lost or the driver does not fit: use another pod.",
@@ -173,7 +174,7 @@ def _answer(state: _State, question: Question) -> None:
             state.leaving = True
             _say(state, plan.export_to)
         case _:
-            raise JobFailure(
+            raise known(
                 "PromptMissed",
                 "heretic asked something unexpected",
                 "Start the stage again; the journal is kept. If it repeats, the installed version is not 1.4.0.",

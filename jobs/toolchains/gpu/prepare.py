@@ -14,6 +14,7 @@ from preflight.hub import look_at_hub, read_config
 from toolchains.gpu import environments, prompt_sets
 from toolchains.gpu.child import device_of, run_child
 from toolchains.gpu.environments import Environment
+from toolchains.gpu.failure_table import known
 from toolchains.gpu.model_facts import ModelFacts, facts_of
 from toolchains.gpu.quantize import group_size_for, require_supported
 
@@ -52,10 +53,10 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
 
 def _require_driver(found: dict[str, Any]) -> None:
     if not found["gpuCount"]:
-        raise JobFailure("NoGpu", "nvidia-smi lists no GPU", "The host's driver or GPU is at fault: use another pod.")
+        raise known("NoGpu", "nvidia-smi lists no GPU", "The host's driver or GPU is at fault: use another pod.")
     version = found["driverCuda"]
     if version is not None and int(version.split(".")[0]) < _CUDA_MAJOR:
-        raise JobFailure(
+        raise known(
             "DriverTooOld",
             f"driver {found['driver']} serves CUDA {version}, and {_CUDA_MAJOR} is needed",
             "Use another host (`minCudaVersion`).",
@@ -82,7 +83,7 @@ def _require_fitting_gpu(context: JobContext, found: dict[str, Any], weight_byte
     # nf4 with its scales, and embeddings in 16 bits: 0.28 to 0.34 of the 16-bit size.
     factor = 0.3 if context.param("precision", str, "bf16") == "bnb_4bit" else 1.0
     if found["gpuMemoryBytes"] < weight_bytes * factor:
-        raise JobFailure(
+        raise known(
             "GpuTooSmall",
             f"the weights take {int(weight_bytes * factor)} bytes, the GPUs have {found['gpuMemoryBytes']}",
             "Use a GPU with more memory, or `precision: bnb_4bit`. The rest would go to host memory, silently and slowly.",
@@ -110,6 +111,8 @@ def _probe(context: JobContext, environment: Environment, facts: ModelFacts) -> 
                 "CudaNotVisible",
                 f"torch {seen['torch']} (CUDA {seen['cuda']}) sees no GPU in the environment {environment.name}",
                 "The driver does not fit this build: use another host.",
+                repeat="changed",
+                change="otherHost",
             )
         if not seen["bf16"]:
             raise JobFailure("NoBfloat16", "the GPU has no bfloat16", "Use a GPU of the Ampere generation or newer.")

@@ -181,6 +181,8 @@ def _require_room(work: Path, merged_bytes: int) -> None:
             "OutOfMemory",
             f"quantizing needs {int(merged_bytes * _MEMORY_FACTOR)} bytes of host memory, the pod has {memory}",
             "Use a pod with more host memory; the merged model is kept.",
+            repeat="changed",
+            change="moreHostMemory",
         )
     free = shutil.disk_usage(work).free
     if free < merged_bytes * _DISK_FACTOR:
