@@ -67,6 +67,12 @@ _ADVICE = {
 }
 
 
+def failure_told(value: dict[str, Any]) -> Failure:
+    """The `Failure` whose `to_json` another process has sent."""
+    words = {key: str(value[key]) for key in ("repeat", "change") if value.get(key) is not None}
+    return Failure(str(value.get("class")), str(value.get("message")), str(value.get("advice", "")), **words)
+
+
 def failure_of_class(failure_class: str, message: str) -> Failure:
     """A `Failure` with the usual advice of one of the general classes."""
     return Failure(failure_class, message, _ADVICE.get(failure_class, ""))

@@ -14,12 +14,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from anneal_job import atomic
 from anneal_job.context import JobContext, StopFlag
 from anneal_job.events import EventLog
-from anneal_job.failures import JobFailure, JobStopped, classify_exception, failure_of_class
+from anneal_job.failures import JobFailure, JobStopped, classify_exception
 from anneal_job.paths import WorkPaths, job_paths, work_paths
 from anneal_job.protocol import RESULT_LIMIT_BYTES, parse_spec
 from anneal_job.secrets_filter import SecretsFilter
@@ -128,10 +129,7 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         failure = classify_exception(error)
         _flush_quietly(events)
-        reporter.send(
-            "failed",
-            failure_of_class(failure.failure_class, secrets_filter.text(failure.message)).to_json() | {"advice": failure.advice},
-        )
+        reporter.send("failed", replace(failure, message=secrets_filter.text(failure.message)).to_json())
         return EXIT_FAILED
 
 

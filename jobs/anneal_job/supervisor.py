@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anneal_job import atomic, process_identity
 from anneal_job.clock import now_iso
 from anneal_job.events import EventLog
-from anneal_job.failures import Failure, classify_text, failure_of_class, keep_end
+from anneal_job.failures import Failure, classify_text, failure_of_class, failure_told, keep_end
 from anneal_job.log_relay import LogRelay
 from anneal_job.paths import JobPaths, job_paths
 from anneal_job.protocol import PROTOCOL, RESULT_LIMIT_BYTES, Json
@@ -182,7 +182,7 @@ class _Run:
     def _record(self, ending: Ending, log: LogRelay) -> None:
         outcome, failure = judge(ending, self._paths.result)
         if failure is not None:
-            failure = Failure(failure.failure_class, self._filter.text(failure.message), self._filter.text(failure.advice))
+            failure = replace(failure, message=self._filter.text(failure.message), advice=self._filter.text(failure.advice))
         value = {
             "protocol": PROTOCOL,
             "jobId": self._job["jobId"],
@@ -246,8 +246,7 @@ def judge(ending: Ending, result_path: Path) -> tuple[str, Failure | None]:
             return "failed", failure_of_class("JobCrashed", f"result.json is larger than {RESULT_LIMIT_BYTES} bytes")
         return "succeeded", None
     if said == "failed" and isinstance(report.get("failure"), dict):
-        told = report["failure"]
-        return "failed", Failure(str(told.get("class")), str(told.get("message")), str(told.get("advice", "")))
+        return "failed", failure_told(report["failure"])
     if said == "stopped" or (ending.stop_asked and ending.signal_number is not None):
         return "stopped", None
     if ending.signal_number == signal.SIGKILL or ending.exit_code == 137:

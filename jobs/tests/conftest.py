@@ -33,6 +33,11 @@ def run(context):
         context.events.progress("nap", nap + 1, naps, "naps", note=context.secrets.get("HF_TOKEN"))
         context.check_stop()
         context.wait(0.05)
+    if mode == "remedied":
+        from anneal_job.failures import JobFailure
+
+        said = "too large with " + context.secrets["HF_TOKEN"]
+        raise JobFailure("OutOfMemory", said, "less", repeat="changed", change="smallerBatch")
     if mode == "crash":
         raise RuntimeError("broken with " + context.secrets["HF_TOKEN"])
     if mode == "disk":

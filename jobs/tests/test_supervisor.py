@@ -142,6 +142,18 @@ def test_failures_are_classified(pod: Pod, mode: str, failure_class: str) -> Non
         assert "broken with ***" in failure["message"]
 
 
+def test_what_may_help_against_a_failure_reaches_the_caller(pod: Pod) -> None:
+    failure = pod.run("remedied", "nap", mode="remedied")["exit"]["failure"]
+    assert failure == {
+        "class": "OutOfMemory",
+        "message": "too large with ***",
+        "advice": "less",
+        "repeat": "changed",
+        "change": "smallerBatch",
+    }
+    assert "repeat" not in pod.run("unremedied", "nap", mode="exit")["exit"]["failure"]
+
+
 def test_secrets_are_nowhere_on_disk_nor_in_process_lists(pod: Pod) -> None:
     pod.start("secret", naps=20)
     record = pod.supervisor("secret")

@@ -24,19 +24,21 @@ const MAX_STARTS = 3;
  */
 export async function runJob<S extends PodJobStage>(run: Run, pod: ReadyPod, job: Job<S>): Promise<JobResults[S]> {
   if (run.windingDown) throw failure('JobStopped', `${job.stage} was not started: the budget stop is under way`);
-  const { settings, spec, release } = run.requirePlan();
+  const { settings, spec, release, base } = run.requirePlan();
   const series = run.jobSeries > 0 ? `again${run.jobSeries}` : undefined;
   const jobId = [release, job.stage, job.suffix, series].filter(Boolean).join('-');
   const ref = { run: run.ref, pod, jobId, stage: job.stage };
   const stop = (): Promise<void> =>
     CancellationScope.nonCancellable(() => stopJob({ ...ref, graceMs: settings.checkpointLimitMs }));
+  // Loading is silent, and a cold disk gives a tenth of a gigabyte per second.
+  const quietMs = Math.ceil(base.totalBytes / 1e8) * 1_000;
   run.activeJob = { jobId, stage: job.stage, stop };
   try {
     for (let starts = 1; ; starts++) {
       const { params, needsHubToken } = job;
       await startJob({ ...ref, toolchain: spec.toolchain, params, needsHubToken });
       const outcome = await followJob.executeWithOptions({ summary: jobId }, [
-        { ...ref, stallAfterMs: settings.stallAfterMs },
+        { ...ref, stallAfterMs: settings.stallAfterMs + quietMs },
       ]);
       switch (outcome.kind) {
         case 'succeeded':
