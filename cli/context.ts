@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import type { Client } from '@temporalio/client';
 import { connect } from '../client/connect.ts';
+import type { LivePlan, LiveReport } from '../contract/live-checks.ts';
 import type { PipelineSpec } from '../contract/spec.ts';
 import type { Plan } from '../contract/stages.ts';
 import type { SweepReport } from '../contract/sweep.ts';
+import type { MicroUsd } from '../domain/money.ts';
 import type { RegistryPort } from '../services/registry/port.ts';
 import { createOutput, type Output, type Streams } from './output.ts';
 
@@ -16,6 +18,14 @@ export interface Services {
   registry: RegistryPort;
   /** One sweep of the account; without a client the runs count as unknown. */
   sweep: (options: { client: Client | null; dryRun: boolean }) => Promise<SweepReport>;
+  /** Proofs on the user's own accounts: `plan` reads only, `run` rents one pod, and ends whatever it made. */
+  liveChecks: {
+    plan: (options: { maxUsd: MicroUsd; namespace: string | null }) => Promise<LivePlan>;
+    run: (
+      plan: LivePlan,
+      how: { recordFile: string; signal: AbortSignal; say: (line: string) => void },
+    ) => Promise<LiveReport>;
+  };
   close: () => Promise<void>;
 }
 
@@ -25,8 +35,10 @@ export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   readonly now: () => number;
-  /** Aborted by the first Ctrl-C. */
+  /** Aborted by the first Ctrl-C, and when nobody reads the output any more. */
   readonly interrupted: AbortSignal;
+  /** Asks the person at the terminal; absent or null where there is none. Rejects when interrupted. */
+  readonly ask?: ((question: string) => Promise<string>) | null;
   temporal: () => Promise<Client>;
   services: () => Services;
   /** Closes what was opened. */
@@ -38,6 +50,7 @@ export interface ContextOptions extends Streams {
   cwd: string;
   json: boolean;
   interrupted: AbortSignal;
+  ask?: ((question: string) => Promise<string>) | null;
   createServices: (env: Record<string, string | undefined>) => Services;
 }
 
@@ -51,6 +64,7 @@ export function createContext(options: ContextOptions): CommandContext {
     cwd: options.cwd,
     now: () => Date.now(),
     interrupted: options.interrupted,
+    ask: options.ask ?? null,
     temporal: () => (client ??= connect(env)),
     services: () => (services ??= options.createServices(env)),
     close: async () => {

@@ -1,9 +1,11 @@
+import { createInterface } from 'node:readline/promises';
 import { CommanderError } from 'commander';
 import { askBoundServer, NO_WITNESS } from '../activities/lib/bound-server.ts';
 import { sweepAccount } from '../activities/lib/sweep-account.ts';
 import { draftPlan } from '../activities/plan.ts';
 import { readConfig } from '../app/config.ts';
 import { createDependencies } from '../app/dependencies.ts';
+import { createLiveChecks } from '../live-checks/index.ts';
 import { createContext, type CommandContext, type Services } from './context.ts';
 import { EXIT, explain } from './explain-error.ts';
 import { createProgram } from './program.ts';
@@ -17,9 +19,28 @@ process.on('SIGINT', () => {
 process.on('SIGTERM', () => {
   interruption.abort();
 });
+// A reader that has gone (`| head`) must not end the process in the middle of what it does.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', () => {
+    interruption.abort();
+  });
+}
+
+async function ask(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  terminal.on('SIGINT', () => {
+    interruption.abort();
+  });
+  try {
+    return await terminal.question(question, { signal: interruption.signal });
+  } finally {
+    terminal.close();
+  }
+}
 
 function createServices(env: Record<string, string | undefined>): Services {
-  const deps = createDependencies(readConfig(env));
+  const config = readConfig(env);
+  const deps = createDependencies(config);
   return {
     plan: (spec) => draftPlan(deps, spec, Date.now()),
     registry: deps.registry,
@@ -27,6 +48,11 @@ function createServices(env: Record<string, string | undefined>): Services {
       const witness = client ? await askBoundServer(client, deps) : NO_WITNESS;
       return sweepAccount(deps, { ...witness, nowMs: Date.now(), dryRun });
     },
+    liveChecks: createLiveChecks(deps, {
+      runpodUrl: config.runpod.apiUrl,
+      hubUrl: config.hub.endpoint,
+      secrets: [config.runpod.apiKey, config.hub.token, config.masterKey, config.databaseUrl],
+    }),
     close: deps.close,
   };
 }
@@ -40,6 +66,7 @@ const contextOf = (json: boolean): CommandContext =>
     cwd: process.cwd(),
     json,
     interrupted: interruption.signal,
+    ask: process.stdin.isTTY && process.stderr.isTTY ? ask : null,
     createServices,
   }));
 

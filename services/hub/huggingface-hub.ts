@@ -1,7 +1,9 @@
 import {
+  commit,
   createBranch,
   createRepo,
   deleteBranch,
+  deleteRepo,
   downloadFile,
   listFiles,
   modelInfo,
@@ -143,6 +145,28 @@ export function createHub(options: HubOptions): HubPort {
       await perform('deleteBranch', async (connection, observed) => {
         try {
           await deleteBranch({ ...call(connection), repo, branch });
+        } catch (error) {
+          if (observed.trouble()?.status !== 404) throw error;
+        }
+      });
+    },
+
+    commitFiles: async (repo, branch, { title, files }) =>
+      await perform('commitFiles', async (connection) => {
+        const operations = files.map(({ path, content }) => ({
+          operation: 'addOrUpdate' as const,
+          path,
+          content: new Blob([content]),
+        }));
+        const done = await commit({ ...signed(connection, 'commitFiles'), repo, branch, title, operations });
+        if (done) return done.commit.oid;
+        throw new HubError('commitFiles: there is nothing to commit', { kind: 'invalid', operation: 'commitFiles' });
+      }),
+
+    deleteRepo: async (repo) => {
+      await perform('deleteRepo', async (connection, observed) => {
+        try {
+          await deleteRepo({ ...signed(connection, 'deleteRepo'), repo });
         } catch (error) {
           if (observed.trouble()?.status !== 404) throw error;
         }

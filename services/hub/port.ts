@@ -25,6 +25,11 @@ export interface HubIdentity {
   role: string | null;
 }
 
+export interface HubCommit {
+  title: string;
+  files: readonly { path: string; content: string }[];
+}
+
 /**
  * The Hub as the orchestrator uses it: control plane only, weights go from the pod. Errors are `HubError`; nothing is
  * retried here. `create…` calls adopt what already exists.
@@ -49,6 +54,10 @@ export interface HubPort {
   /** An existing tag on the same commit is success; on another commit it is a `HubError` of kind `conflict`. */
   ensureTag(repo: string, tag: string, commit: string): Promise<void>;
   deleteBranch(repo: string, branch: string): Promise<void>;
+  /** One commit that adds or replaces small text files; returns its full sha. Repeating makes another commit. */
+  commitFiles(repo: string, branch: string, commit: HubCommit): Promise<string>;
+  /** Deletes a repository with everything in it; an unknown one counts as deleted. */
+  deleteRepo(repo: string): Promise<void>;
   /** The Hub's own check of a model card's front matter; returns its error messages (empty = accepted). */
   validateCard(markdown: string): Promise<string[]>;
   /**

@@ -387,6 +387,14 @@ export class FakeHub implements HubPort {
     this.branches.delete(branch);
     return Promise.resolve();
   }
+  commitFiles(_repo: string, branch: string): Promise<string> {
+    this.branches.add(branch);
+    return Promise.resolve('c'.repeat(40));
+  }
+  deleteRepo(repo: string): Promise<void> {
+    this.repos.delete(repo);
+    return Promise.resolve();
+  }
   validateCard(markdown: string): Promise<string[]> {
     this.validated.push(markdown);
     return Promise.resolve(this.cardFaults);
