@@ -13,6 +13,7 @@ import type { ActivityDependencies } from './dependencies.ts';
 import { readBase } from './lib/base-model.ts';
 import type { Findings } from './lib/findings.ts';
 import { heartbeating } from './lib/heartbeat.ts';
+import { pinDataSets } from './lib/pin-data-sets.ts';
 import { checkMoney } from './lib/plan-money.ts';
 import { planServing } from './lib/plan-serving.ts';
 import { fail } from './lib/to-failure.ts';
@@ -56,14 +57,15 @@ export interface PlanDraft {
  */
 export async function draftPlan(
   deps: PlanDependencies,
-  spec: PipelineSpec,
+  given: PipelineSpec,
   startedAtMs: number,
   notDone: readonly Stage[] = [],
 ): Promise<PlanDraft> {
   const { settings } = deps;
-  refuseTestsInPublic(deps, spec);
+  refuseTestsInPublic(deps, given);
   const findings: Findings = { refusals: [], warnings: [] };
-  const base = await readBase(deps.hub, spec, findings);
+  const base = await readBase(deps.hub, given, findings);
+  const spec = await pinDataSets(deps.hub, given, findings);
   await checkTarget(deps, spec, findings);
   const { pods } = notDone.includes('provision') ? { pods: [] } : await readLadders(deps, spec, base, findings);
   const serving = planServing(deps, spec, base, findings);

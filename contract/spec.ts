@@ -197,6 +197,8 @@ export const pipelineSpecSchema = z
 
 /** A spec with every default filled in. */
 export type PipelineSpec = z.output<typeof pipelineSpecSchema>;
+/** A data set of the Hub, or a part of it. */
+export type DataSet = z.output<typeof dataSetObject>;
 /** A spec as a person may write it. */
 export type PipelineSpecInput = z.input<typeof pipelineSpecSchema>;
 

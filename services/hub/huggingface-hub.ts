@@ -2,6 +2,7 @@ import {
   commit,
   createBranch,
   createRepo,
+  datasetInfo,
   deleteBranch,
   deleteRepo,
   downloadFile,
@@ -61,6 +62,16 @@ export function createHub(options: HubOptions): HubPort {
       await perform('model', async (connection, observed) => {
         try {
           return await describeModel(connection, repo, revision);
+        } catch (error) {
+          if (isHidden(observed)) return null;
+          throw error;
+        }
+      }),
+
+    dataSetCommit: async (repo, revision) =>
+      await perform('dataSetCommit', async (connection, observed) => {
+        try {
+          return (await datasetInfo({ ...call(connection), name: repo, revision, additionalFields: ['sha'] })).sha;
         } catch (error) {
           if (isHidden(observed)) return null;
           throw error;

@@ -42,6 +42,8 @@ export interface HubPort {
   whoAmI(): Promise<HubIdentity>;
   /** null when the repository or revision does not exist or is not visible to this token. */
   model(repo: string, revision: string): Promise<HubModel | null>;
+  /** Full commit sha of a data set's revision; null as for {@link model}. */
+  dataSetCommit(repo: string, revision: string): Promise<string | null>;
   /** Throws `HubError` of kind `gated` where the token may see the model but not its files. */
   checkAccess(repo: string): Promise<void>;
   listFiles(repo: string, revision: string): Promise<HubFile[]>;

@@ -41,6 +41,8 @@ async function worldOf(repo: string): Promise<ActivityWorld> {
   world.hub.texts.set('config.json', JSON.stringify(config));
   const hashes = { sha256: 'e'.repeat(64), gitBlobSha1: 'f'.repeat(40) };
   world.hub.files = [{ path: 'model.safetensors', size: safetensorsBytes, ...hashes }];
+  for (const name of ['harmless_alpaca', 'harmful_behaviors'])
+    world.hub.dataSets.set(`mlabonne/${name}`, 'd'.repeat(40));
   world.pods.offers = OFFERS;
   world.pods.funds = { ...world.pods.funds, balance: fromUsd(500) };
   world.endpoints.serverlessPricePerHour = () => fromUsd(2);

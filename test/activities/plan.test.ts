@@ -264,6 +264,38 @@ describe('what a plan reads of a model', () => {
   });
 });
 
+describe('data sets', () => {
+  const gpu = specWith({ toolchain: 'gpu', ablate: { prompts: { bad: { dataset: 'own/set', split: 'train[:8]' } } } });
+  const worldWith = (...names: string[]): ActivityWorld => {
+    const world = activityWorld();
+    names.forEach((name, at) => world.hub.dataSets.set(name, String(at).repeat(40)));
+    return world;
+  };
+
+  test('are named and pinned, the default ones too, so that another pod measures on the same prompts', async () => {
+    const world = worldWith('mlabonne/harmless_alpaca', 'mlabonne/harmful_behaviors', 'own/set');
+    const { spec } = await plan(world, gpu);
+    expect(spec.ablate?.prompts).toEqual({
+      good: { dataset: 'mlabonne/harmless_alpaca', revision: '0'.repeat(40), split: 'train[:400]', column: 'text' },
+      bad: { dataset: 'own/set', revision: '2'.repeat(40), split: 'train[:8]', column: null },
+      goodEval: { dataset: 'mlabonne/harmless_alpaca', revision: '0'.repeat(40), split: 'test[:100]', column: 'text' },
+      badEval: { dataset: 'mlabonne/harmful_behaviors', revision: '1'.repeat(40), split: 'test[:100]', column: 'text' },
+    });
+    expect((await plan(world, spec)).spec).toEqual(spec);
+  });
+
+  test('that nobody can see refuse the plan, each by its place', async () => {
+    expect(await reasons(worldWith('mlabonne/harmless_alpaca'), gpu)).toEqual([
+      expect.stringContaining('ablate.prompts.bad: data set own/set@main does not exist'),
+      expect.stringContaining('ablate.prompts.badEval: data set mlabonne/harmful_behaviors@main'),
+    ]);
+  });
+
+  test('are no matter of a rehearsal', async () => {
+    expect((await plan(activityWorld())).spec.ablate?.prompts.good).toBeNull();
+  });
+});
+
 describe('a plan counts', () => {
   test('what earlier runs of the same shape took, not what others did', async () => {
     const world = activityWorld();

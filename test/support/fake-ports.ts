@@ -342,6 +342,8 @@ export class FakeHub implements HubPort {
   files: HubFile[] = [
     { path: 'model.safetensors', size: 2_000_000, sha256: 'e'.repeat(64), gitBlobSha1: 'f'.repeat(40) },
   ];
+  /** Newest commit by id. */
+  readonly dataSets = new Map<string, string>();
   cardFaults: string[] = [];
   badHeader: HubError | null = null;
   readonly repos = new Map<string, { private: boolean }>();
@@ -354,6 +356,9 @@ export class FakeHub implements HubPort {
   }
   model(): Promise<HubModel | null> {
     return Promise.resolve(this.base);
+  }
+  dataSetCommit(repo: string): Promise<string | null> {
+    return Promise.resolve(this.dataSets.get(repo) ?? null);
   }
   checkAccess(): Promise<void> {
     return this.gate ? Promise.reject(this.gate) : Promise.resolve();
