@@ -119,6 +119,8 @@ export class Provider {
 
   state = (): Promise<SimulatorView> => this.ask('GET', 'state') as Promise<SimulatorView>;
   fault = (rule: FaultRule): Promise<unknown> => this.ask('POST', 'faults', rule);
+  /** What may still act. */
+  faults = (): Promise<FaultRule[]> => this.ask('GET', 'faults') as Promise<FaultRule[]>;
   clearFaults = (): Promise<unknown> => this.ask('DELETE', 'faults');
   takePodAway = (podId: string): Promise<unknown> => this.ask('POST', `pods/${podId}/take-away`);
 

@@ -5,7 +5,7 @@ import type { Client } from '@temporalio/client';
 import { cancelRun, resultOf, startRun, type StartedRun } from '../../client/pipelines.ts';
 import { stableEndpointName } from '../../contract/names.ts';
 import type { World } from '../../local/world.ts';
-import { describePlan, faultPlan, type FaultPlan } from '../fault-plan.ts';
+import { describePlan, describeRules, faultPlan, unmet, type FaultPlan } from '../fault-plan.ts';
 import type { Findings } from '../measure.ts';
 import type { Row, RowContext } from '../row.ts';
 import { wholeSpec } from '../specs.ts';
@@ -34,7 +34,7 @@ async function measure(context: RowContext, { world, client }: OpenWorld): Promi
   let left = 0;
   let open = 0;
   for (let seed = 1; seed <= context.options.runs; seed++) {
-    const plan = faultPlan(seed);
+    const plan = faultPlan(seed, world.env['RUNPOD_API'] === 'v2' ? 'v2' : 'graphql');
     context.say(describePlan(plan));
     const name = `seed-${seed}`;
     for (const rule of plan.rules) await provider.fault(rule);
@@ -43,13 +43,17 @@ async function measure(context: RowContext, { world, client }: OpenWorld): Promi
     const restarted = await meet(context, { plan, name, world, client, provider, worker });
     worker = restarted ?? worker;
     const end = await ended;
+    const missed = unmet(plan.rules, await provider.faults());
     await provider.clearFaults();
     if (end === 'RUNNING') open++;
     if (end === 'COMPLETED') used.add(stableEndpointName('local', name));
     const rented = await leftRented(world, provider, used);
     left += rented.length;
     const why = end === 'FAILED' ? ` (${await failureOf(client, started)})` : '';
-    notes.push(`${describePlan(plan)}: ${end}${why}${rented.length > 0 ? `, left ${rented.join(', ')}` : ''}`);
+    const rest = rented.length > 0 ? `, left ${rented.join(', ')}` : '';
+    // A run that ended early, or was cancelled, never came to them.
+    const idle = missed.length > 0 ? `; not met: ${describeRules(missed).join(', ')}` : '';
+    notes.push(`${describePlan(plan)}: ${end}${why}${rest}${idle}`);
     // What was left is counted once.
     for (const thing of rented) used.add(thing);
   }

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { shapeOf } from '../../bench/activity-shape.ts';
 import { Closing } from '../../bench/closing.ts';
-import { faultPlan } from '../../bench/fault-plan.ts';
+import { faultPlan, unmet } from '../../bench/fault-plan.ts';
 import { exitCodeOf, judge, type Measure } from '../../bench/measure.ts';
 import { readOptions } from '../../bench/options.ts';
 import { runRow } from '../../bench/run-row.ts';
@@ -90,6 +90,33 @@ test('fault plans repeat by their seed and differ between seeds', () => {
   expect(new Set(plans.map((plan) => JSON.stringify([plan.rules, plan.incident]))).size).toBeGreaterThan(30);
   expect(plans.every(({ rules }) => rules.length >= 2)).toBe(true);
   expect(new Set(plans.map(({ incident }) => incident.kind)).size).toBe(4);
+});
+
+test('a plan speaks of the requests of the API that the world has, and says which it never met', () => {
+  const rules = (api: 'graphql' | 'v2') => Array.from({ length: 40 }, (_, seed) => faultPlan(seed, api).rules).flat();
+  const names = (api: 'graphql' | 'v2') =>
+    new Set(rules(api).flatMap(({ target, operation }) => (target === 'runpod' && operation !== '*' ? operation : [])));
+  expect([...names('v2')].sort()).toEqual(
+    ['create', 'delete', 'list']
+      .map((name) => `v2.pods.${name}`)
+      .concat('v2.serverless.create', 'v2.serverless.delete'),
+  );
+  expect([...names('graphql')].sort()).toEqual([
+    'deleteEndpoint',
+    'myself.pods',
+    'podFindAndDeployOnDemand',
+    'podTerminate',
+    'saveEndpoint',
+  ]);
+  const drop = { target: 'runpod', operation: 'podTerminate', action: { kind: 'drop' } } as const;
+  const asked = [
+    { ...drop, times: 3 },
+    { ...drop, operation: 'saveEndpoint' },
+  ];
+  const left = asked.map((rule) => ({ times: 1, after: 0, probability: 1, ...rule }));
+  expect(unmet(asked, left)).toEqual(asked);
+  expect(unmet(asked, [{ ...left[0]!, times: 2 }, left[1]!])).toEqual([asked[1]]);
+  expect(unmet(asked, [])).toEqual([]);
 });
 
 test('options name rows of the table or are refused', () => {
