@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { LocalError } from './errors.ts';
 import { repositoryRoot } from './paths.ts';
 import { readOrMakeSecret } from './secrets.ts';
 import type { SimulatorUrls } from './simulators.ts';
@@ -26,6 +27,17 @@ export async function worldSecrets(stateDir: string): Promise<WorldSecrets> {
 
 export const temporalUiUrl = (ports: WorldPorts): string => `http://127.0.0.1:${String(ports.temporalUi)}`;
 
+const RUNPOD_APIS = ['graphql', 'v2'] as const;
+export type RunPodApi = (typeof RUNPOD_APIS)[number];
+
+/** Which of RunPod's APIs the product speaks in a world; the simulators speak both. Fails before anything is started. */
+export function runpodApi(chosen: string | undefined): RunPodApi {
+  const found = chosen ? RUNPOD_APIS.find((api) => api === chosen) : 'graphql';
+  if (found === undefined)
+    throw new LocalError('worker', `RUNPOD_API must be ${RUNPOD_APIS.join(' or ')}. Correct it, or unset it.`);
+  return found;
+}
+
 /** The environment of product code in this world; only what is running is named. */
 export function worldEnv(known: {
   ports: WorldPorts;
@@ -33,6 +45,7 @@ export function worldEnv(known: {
   temporal: boolean;
   databaseUrl: string | undefined;
   simulators: SimulatorUrls | undefined;
+  api: RunPodApi;
 }): Record<string, string> {
   const { ports, secrets, simulators } = known;
   return {
@@ -45,6 +58,7 @@ export function worldEnv(known: {
     }),
     ...(known.databaseUrl !== undefined && { ANNEAL_DATABASE_URL: known.databaseUrl }),
     ...(simulators && {
+      RUNPOD_API: known.api,
       RUNPOD_API_KEY: secrets.runpodApiKey,
       RUNPOD_API_URL: simulators.runpodUrl,
       RUNPOD_DATA_PLANE_URL: simulators.dataPlaneUrl,

@@ -11,7 +11,15 @@ import { findOrBuildTemporalCli } from './temporal-cli.ts';
 import { startTemporal } from './temporal-server.ts';
 import { startWorker } from './worker.ts';
 import type { Component } from './world.ts';
-import { inWorld, simulatorUrls, temporalUiUrl, withoutForeign, worldEnv, worldSecrets } from './world-env.ts';
+import {
+  inWorld,
+  runpodApi,
+  simulatorUrls,
+  temporalUiUrl,
+  withoutForeign,
+  worldEnv,
+  worldSecrets,
+} from './world-env.ts';
 import type { WorldPorts } from './world-ports.ts';
 import type { WorldProcess, WorldRecorder } from './world-record.ts';
 
@@ -40,6 +48,8 @@ export async function startComponents(options: StartOptions): Promise<void> {
   const wants = (component: Component): boolean => options.components.has(component);
   const lives = (component: Component): boolean => options.living?.has(component) === true;
   const { record } = options.recorder;
+  // Chosen when a world is new; what is mended goes on with what it had.
+  const api = runpodApi(record.env['RUNPOD_API'] ?? options.env['RUNPOD_API']);
   const secrets = await worldSecrets(options.stateDir);
   const [temporal, databaseUrl, simulators] = await allOrNone(stop, [
     wants('temporal') && !lives('temporal') ? temporalUp(running) : Promise.resolve(lives('temporal')),
@@ -50,7 +60,7 @@ export async function startComponents(options: StartOptions): Promise<void> {
       ? simulatorsUp(running, secrets)
       : Promise.resolve(lives('simulators') ? simulatorUrls(record.env) : undefined),
   ] as const);
-  const env = worldEnv({ ports: options.ports, secrets, temporal, databaseUrl, simulators });
+  const env = worldEnv({ ports: options.ports, secrets, temporal, databaseUrl, simulators, api });
   record.env = env;
   record.urls = {
     ...(temporal && { temporalUi: temporalUiUrl(options.ports) }),
@@ -60,7 +70,7 @@ export async function startComponents(options: StartOptions): Promise<void> {
   if (!wants('worker') || lives('worker')) return;
   await startWorker({ ...running, env: inWorld(options.env, env), onSpawned: note(running, 'worker') });
   await ready(running, 'worker');
-  options.report({ component: 'worker', message: 'polling', done: true });
+  options.report({ component: 'worker', message: `polling; RunPod by ${api}`, done: true });
 }
 
 /** Like Promise.all, but the first failure stops the others and is thrown once all of them have ended. */

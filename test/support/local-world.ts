@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
 import type { Client } from '@temporalio/client';
+import { unmet } from '../../bench/fault-plan.ts';
 import { connect } from '../../client/connect.ts';
 import { repositoryRoot } from '../../local/paths.ts';
-import { inWorld } from '../../local/world-env.ts';
+import { inWorld, type RunPodApi } from '../../local/world-env.ts';
 import { downWorld, upWorld, type World } from '../../local/world.ts';
 import { createRegistry } from '../../services/registry/postgres.ts';
 import type { RegistryPort } from '../../services/registry/port.ts';
@@ -28,6 +29,8 @@ export class TestWorld {
   readonly registry: RegistryPort;
   readonly env: NodeJS.ProcessEnv;
   private worker: ChildProcess | null = null;
+  /** Since they were last cleared. */
+  private asked: FaultRule[] = [];
 
   private constructor(world: World, client: Client) {
     this.world = world;
@@ -36,10 +39,11 @@ export class TestWorld {
     this.registry = createRegistry({ url: world.env['ANNEAL_DATABASE_URL'] ?? '' });
   }
 
-  static async start(): Promise<TestWorld> {
+  static async start({ api = 'graphql' }: { api?: RunPodApi } = {}): Promise<TestWorld> {
     const stateDir = await mkdtemp(join(tmpdir(), 'anneal-world-'));
     const world = await upWorld({
       stateDir,
+      env: { ...process.env, RUNPOD_API: api },
       ports: 'free',
       only: ['temporal', 'postgres', 'simulators'],
       report: () => undefined,
@@ -80,15 +84,34 @@ export class TestWorld {
   }
 
   async fault(rule: FaultRule): Promise<void> {
+    this.asked.push(rule);
     await this.admin('POST', 'faults', rule);
   }
 
+  /** Waits until no fault of an operation is left: each has met a request. */
+  async untilMet(operation: string): Promise<void> {
+    const left = async (): Promise<FaultRule[]> => (await this.admin('GET', 'faults')) as FaultRule[];
+    await until(
+      async () => (await left()).every((rule) => rule.operation !== operation),
+      `a request meets the fault of ${operation}`,
+    );
+  }
+
+  /** Takes back what is left of the faults. One that never acted fails the test: it was about something else. */
   async clearFaults(): Promise<void> {
+    const left = (await this.admin('GET', 'faults')) as FaultRule[];
     await this.admin('DELETE', 'faults');
+    const asked = this.asked.splice(0);
+    expect(unmet(asked, left)).toEqual([]);
   }
 
   async takePodAway(podId: string): Promise<void> {
     await this.admin('POST', `pods/${podId}/take-away`);
+  }
+
+  /** From now on these control planes answer as retired ones. */
+  async retire(apis: { graphql?: 404 | 410; v2?: 404 | 410 }): Promise<void> {
+    await this.admin('POST', 'retired', apis);
   }
 
   /** What of a GPU type there is to rent on the secure cloud. */
