@@ -53,13 +53,13 @@ export class Access {
     if (identity === null) {
       throw new HubRefusal(
         401,
-        `Access to model ${id} is restricted. You must have access to it and be authenticated to access it. Please log in.`,
+        `Access to ${this.#store.kind} ${id} is restricted. You must have access to it and be authenticated to access it. Please log in.`,
         { code: 'GatedRepo' },
       );
     }
     throw new HubRefusal(
       403,
-      `Access to model ${id} is restricted and you are not in the authorized list. Visit the model page to ask for access.`,
+      `Access to ${this.#store.kind} ${id} is restricted and you are not in the authorized list. Visit the ${this.#store.kind} page to ask for access.`,
       {
         code: 'GatedRepo',
       },

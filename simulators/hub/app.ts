@@ -23,6 +23,7 @@ export interface HubLogger {
 
 export interface HubAppOptions {
   store: HubStore;
+  dataSets: HubStore;
   links: UploadLinks;
   tokens: HubToken[];
   faults?: FaultGate | undefined;
@@ -42,6 +43,11 @@ export function createHubApp(options: HubAppOptions): Hono<HubEnv> {
     store: options.store,
     access: new Access(options.store, options.tokens),
     gate: createGate(options.faults),
+  };
+  const ofDataSets: RouteDependencies = {
+    store: options.dataSets,
+    access: new Access(options.dataSets, options.tokens),
+    gate: dependencies.gate,
   };
 
   app.use(async (context, next) => {
@@ -63,6 +69,7 @@ export function createHubApp(options: HubAppOptions): Hono<HubEnv> {
   app.route('/', identityRoutes(dependencies));
   app.route('/', repositoryRoutes(dependencies));
   app.route('/', readingRoutes(dependencies, options.treePageSize ?? 1000));
+  app.route('/', readingRoutes(ofDataSets, options.treePageSize ?? 1000));
   app.route('/', refRoutes(dependencies));
   app.route('/', committingRoutes(dependencies));
   app.route(
@@ -70,6 +77,7 @@ export function createHubApp(options: HubAppOptions): Hono<HubEnv> {
     largeFileRoutes(dependencies, options.links, options.multipart ?? { above: 256 * MIB, partSize: 64 * MIB }),
   );
   app.route('/', resolveRoutes(dependencies));
+  app.route('/', resolveRoutes(ofDataSets));
 
   app.notFound(() => new HubRefusal(404, "Sorry, we can't find the page you are looking for.").toResponse());
   app.onError((error, context) => {

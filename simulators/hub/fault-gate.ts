@@ -26,7 +26,8 @@ export type HubOperation =
   | 'lfs.files'
   | 'commit'
   | 'resolve'
-  | 'raw';
+  | 'raw'
+  | `dataSet.${'info' | 'tree' | 'pathsInfo' | 'resolve' | 'raw'}`;
 
 export interface FaultReply {
   status: number;

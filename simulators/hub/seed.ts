@@ -12,14 +12,19 @@ import { SAMPLE_BYTES, uploadMode } from './upload-mode.ts';
 export interface SeedOptions {
   /** `namespace/name`. */
   repo: string;
-  /** Copied with its subfolders; the licence and tags of model info come from its README.md's front matter. */
+  /** Copied with its subfolders; the licence and tags of its info come from its README.md's front matter. */
   directory: string;
   private: boolean;
   gated: Gated;
 }
 
-/** Puts a local model on the Hub, unless a repository of that name is there already; then nothing changes. */
-export async function seedModel(store: HubStore, options: SeedOptions): Promise<Repository> {
+/** Puts a local model on the Hub, unless one of that name is there already; then nothing changes. */
+export const seedModel = seed;
+
+/** As {@link seedModel}, with the Hub's data sets. */
+export const seedDataSet = seed;
+
+async function seed(store: HubStore, options: SeedOptions): Promise<Repository> {
   const present = store.find(options.repo);
   if (present !== undefined) return present;
   const files = new Map<string, StoredFile>();

@@ -2,12 +2,14 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { createHubApp, type HubAppOptions } from './app.ts';
+import { BlobStore } from './blob-store.ts';
 import { HubStore } from './store.ts';
 import { UploadLinks } from './upload-links.ts';
 
-export interface HubSimulatorOptions extends Omit<HubAppOptions, 'store' | 'links'> {
+export interface HubSimulatorOptions extends Omit<HubAppOptions, 'store' | 'dataSets' | 'links'> {
   /** Everything the Hub holds lives here; starting again with it continues where the last process stopped. */
   stateDir: string;
   /** 0 picks a free port. */
@@ -20,7 +22,10 @@ export interface HubSimulator {
   /** Base address without a trailing slash; what `HF_ENDPOINT` is set to. */
   url: string;
   port: number;
+  /** The models. */
   store: HubStore;
+  /** Data sets: seeded, and read by clients. */
+  dataSets: HubStore;
   /** Ends every connection and frees the port. Safe to repeat. */
   close(): Promise<void>;
 }
@@ -28,8 +33,10 @@ export interface HubSimulator {
 /** Starts a Hub on loopback. Rejects when the port is taken. */
 export async function startHubSimulator(options: HubSimulatorOptions): Promise<HubSimulator> {
   await mkdir(options.stateDir, { recursive: true });
-  const store = await HubStore.open(options.stateDir);
-  const app = createHubApp({ ...options, store, links: await UploadLinks.open(options.stateDir) });
+  const blobs = await BlobStore.open(path.join(options.stateDir, 'blobs'));
+  const store = await HubStore.open(options.stateDir, 'model', blobs);
+  const dataSets = await HubStore.open(options.stateDir, 'dataset', blobs);
+  const app = createHubApp({ ...options, store, dataSets, links: await UploadLinks.open(options.stateDir) });
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.listen(options.port, options.host ?? '127.0.0.1');
   await once(server, 'listening');
@@ -38,6 +45,7 @@ export async function startHubSimulator(options: HubSimulatorOptions): Promise<H
     url: `http://127.0.0.1:${String(port)}`,
     port,
     store,
+    dataSets,
     close: async () => {
       if (!server.listening) return;
       const closed = once(server, 'close');

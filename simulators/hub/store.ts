@@ -1,7 +1,7 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Gated } from '../../contract/wire/hub.ts';
-import { BlobStore } from './blob-store.ts';
+import type { BlobStore } from './blob-store.ts';
 import { DEFAULT_GIT_ATTRIBUTES } from './git-attributes.ts';
 import { badRequest, HubRefusal } from './refusal.ts';
 import { Repository, type StoredFile } from './repository.ts';
@@ -11,21 +11,26 @@ const REPO_ID = /^[A-Za-z0-9](?:[\w.-]*[\w])?\/[\w](?:[\w.-]*[\w])?$/;
 /** The Hub's own naming rule (96 characters; no `--`, `..` or `.git`). */
 export const isRepoId = (id: string): boolean => id.length <= 96 && REPO_ID.test(id) && !/--|\.\.|\.git$/.test(id);
 
-/** All repositories and blobs under one directory. One process owns the directory at a time. */
+/** Models and data sets have names of their own: the same id may stand for one of each. */
+export type RepoKind = 'model' | 'dataset';
+
+/** All repositories of one kind under one directory, over blobs that the kinds share. One process owns the directory. */
 export class HubStore {
+  readonly kind: RepoKind;
   readonly blobs: BlobStore;
   readonly #root: string;
   readonly #repositories: Map<string, Repository>;
 
-  private constructor(root: string, blobs: BlobStore, repositories: Map<string, Repository>) {
+  private constructor(kind: RepoKind, root: string, blobs: BlobStore, repositories: Map<string, Repository>) {
+    this.kind = kind;
     this.#root = root;
     this.blobs = blobs;
     this.#repositories = repositories;
   }
 
   /** Opens the directory, made when absent, with everything that an earlier process committed to it. */
-  static async open(stateDir: string): Promise<HubStore> {
-    const root = path.join(stateDir, 'repos');
+  static async open(stateDir: string, kind: RepoKind, blobs: BlobStore): Promise<HubStore> {
+    const root = path.join(stateDir, kind === 'model' ? 'repos' : 'datasets');
     await mkdir(root, { recursive: true });
     const repositories = new Map<string, Repository>();
     for (const namespace of await readdir(root)) {
@@ -34,7 +39,7 @@ export class HubStore {
         if (repository !== null) repositories.set(repository.state.id, repository);
       }
     }
-    return new HubStore(root, await BlobStore.open(path.join(stateDir, 'blobs')), repositories);
+    return new HubStore(kind, root, blobs, repositories);
   }
 
   find(id: string): Repository | undefined {
@@ -50,7 +55,7 @@ export class HubStore {
     options: { private: boolean; gated: Gated; author: string; files: ReadonlyMap<string, StoredFile> },
   ): Promise<Repository> {
     if (!isRepoId(id)) throw badRequest(`Invalid repository name: ${id}`);
-    if (this.#repositories.has(id)) throw alreadyExists();
+    if (this.#repositories.has(id)) throw alreadyExists(this.kind);
     const repository = Repository.create(this.#folder(id), id, { private: options.private, gated: options.gated });
     this.#repositories.set(id, repository);
     try {
@@ -88,7 +93,7 @@ export class HubStore {
   async move(repository: Repository, to: string): Promise<void> {
     if (!isRepoId(to)) throw badRequest(`Invalid repository name: ${to}`);
     await repository.exclusive(async () => {
-      if (this.#repositories.has(to)) throw alreadyExists();
+      if (this.#repositories.has(to)) throw alreadyExists(this.kind);
       const from = repository.state.id;
       await repository.update({ id: to });
       await mkdir(path.dirname(this.#folder(to)), { recursive: true });
@@ -104,4 +109,4 @@ export class HubStore {
   }
 }
 
-const alreadyExists = (): HubRefusal => new HubRefusal(409, 'You already created this model repo');
+const alreadyExists = (kind: RepoKind): HubRefusal => new HubRefusal(409, `You already created this ${kind} repo`);

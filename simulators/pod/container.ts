@@ -118,7 +118,7 @@ function layOut({ directory, workspace = join(directory, 'workspace') }: Contain
 
 /** What every process of the image sees, over SSH as well. */
 function imageEnv({ id, pythonBin, world }: ContainerOptions, paths: Paths): Record<string, string> {
-  const system = process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
+  const { PATH: system = '/usr/local/bin:/usr/bin:/bin', ANNEAL_ENVS: environments } = process.env;
   return {
     PATH: pythonBin === null ? system : `${pythonBin}${delimiter}${system}`,
     HOME: paths.root,
@@ -126,6 +126,8 @@ function imageEnv({ id, pythonBin, world }: ContainerOptions, paths: Paths): Rec
     ANNEAL_WORKSPACE: paths.workspace,
     ANNEAL_SSH_DIR: paths.ssh,
     HF_HUB_DISABLE_XET: '1',
+    // An image that brings the toolchain's environments along, or else every pod would install gigabytes.
+    ...(environments === undefined ? {} : { ANNEAL_ENVS: environments }),
     [POD_MARK]: id,
     [WORLD_MARK]: world,
   };

@@ -12,7 +12,8 @@ import {
   type RouteDependencies,
 } from '../http.ts';
 import { fileEntry, listPaths, listTree } from '../listing.ts';
-import { describeModel } from '../model-info.ts';
+import { describeRepository } from '../repository-info.ts';
+import { operationsOf } from '../operations.ts';
 import { pageOf } from '../paging.ts';
 import { entryNotFound, HubRefusal } from '../refusal.ts';
 import type { Commit, Repository } from '../repository.ts';
@@ -20,29 +21,30 @@ import type { Commit, Repository } from '../repository.ts';
 const EXPANDED_PER_PAGE = 50;
 const MOST_PATHS = 1000;
 
-/** Model info, trees and path look-ups. Gating does not apply: only the files themselves are behind it. */
+/** Info, trees and path look-ups of one kind of repository. Gating does not apply: only the files are behind it. */
 export function readingRoutes({ store, access, gate }: RouteDependencies, treePageSize: number): Hono<HubEnv> {
   const routes = new Hono<HubEnv>();
-  const named = '/api/models/:ns/:name';
+  const named = `/api/${store.kind}s/:ns/:name`;
+  const of = operationsOf(store.kind);
 
-  const modelInfo = async (context: HubContext, revision: string): Promise<Response> => {
+  const info = async (context: HubContext, revision: string): Promise<Response> => {
     const repository = access.visible(callerOf(context, access), repoIdOf(context));
     const commit = repository.resolve(revision);
-    const info = await describeModel(store.blobs, repository, commit, { blobs: isTrue(context.req.query('blobs')) });
+    const shown = await describeRepository(store, repository, commit, { blobs: isTrue(context.req.query('blobs')) });
     const expand = [...(context.req.queries('expand') ?? []), ...(context.req.queries('expand[]') ?? [])];
     const wanted = new Set(['_id', 'id', 'modelId', ...expand]);
-    const shown =
-      expand.length === 0 ? info : Object.fromEntries(Object.entries(info).filter(([key]) => wanted.has(key)));
-    return context.json(shown, 200, { [HUB_HEADERS.repoCommit]: commit.id });
+    const kept =
+      expand.length === 0 ? shown : Object.fromEntries(Object.entries(shown).filter(([key]) => wanted.has(key)));
+    return context.json(kept, 200, { [HUB_HEADERS.repoCommit]: commit.id });
   };
-  routes.get(named, gate('modelInfo'), async (context) => await modelInfo(context, 'HEAD'));
+  routes.get(named, gate(of.info), async (context) => await info(context, 'HEAD'));
   routes.get(
     `${named}/revision/*`,
-    gate('modelInfo'),
-    async (context) => await modelInfo(context, segmentsFrom(context, 5).join('/')),
+    gate(of.info),
+    async (context) => await info(context, segmentsFrom(context, 5).join('/')),
   );
 
-  routes.get(`${named}/tree/*`, gate('tree'), (context) => {
+  routes.get(`${named}/tree/*`, gate(of.tree), (context) => {
     const repository = access.visible(callerOf(context, access), repoIdOf(context));
     const [revision = 'main', ...folder] = segmentsFrom(context, 5);
     const commit = repository.resolve(revision);
@@ -58,7 +60,7 @@ export function readingRoutes({ store, access, gate }: RouteDependencies, treePa
     return context.json(shown, 200, { ...page.headers, [HUB_HEADERS.repoCommit]: commit.id });
   });
 
-  routes.post(`${named}/paths-info/*`, gate('pathsInfo'), async (context) => {
+  routes.post(`${named}/paths-info/*`, gate(of.pathsInfo), async (context) => {
     const repository = access.visible(callerOf(context, access), repoIdOf(context));
     const commit = repository.resolve(segmentsFrom(context, 5).join('/'));
     const { paths, expand } = await readPaths(context);
@@ -66,6 +68,8 @@ export function readingRoutes({ store, access, gate }: RouteDependencies, treePa
     const entries = listPaths(commit.files, paths);
     return context.json(expand ? withLastCommit(entries, repository, commit) : entries);
   });
+
+  if (store.kind !== 'model') return routes;
 
   routes.get(`${named}/lfs-files`, gate('lfs.files'), (context) => {
     const repository = access.writable(callerOf(context, access), repoIdOf(context));

@@ -5,6 +5,7 @@ import { HUB_HEADERS } from '../../../contract/wire/hub.ts';
 import { readRange } from '../byte-range.ts';
 import { lfsPointer } from '../git-ids.ts';
 import { callerOf, repoIdOf, segmentsFrom, type HubContext, type HubEnv, type RouteDependencies } from '../http.ts';
+import { operationsOf } from '../operations.ts';
 import { entryNotFound } from '../refusal.ts';
 import type { StoredFile } from '../repository.ts';
 
@@ -12,20 +13,23 @@ const READ_AHEAD_BYTES = 256 * 1024;
 
 type Content = { size: number } & ({ file: string } | { bytes: Buffer });
 
-/** File contents: `resolve` serves the file, `raw` serves what git holds (the pointer of a large file). */
+/** File contents of one kind of repository: `resolve` serves the file, `raw` serves what git holds (the pointer of a large file). */
 export function resolveRoutes({ store, access, gate }: RouteDependencies): Hono<HubEnv> {
   const routes = new Hono<HubEnv>();
+  // Models alone stand at the top: /<namespace>/<name>, but /datasets/<namespace>/<name>.
+  const [named, from] = store.kind === 'model' ? ['/:ns/:name', 3] : ['/datasets/:ns/:name', 4];
+  const of = operationsOf(store.kind);
 
   const locate = (context: HubContext): { file: StoredFile; headers: Record<string, string> } => {
     const repository = access.readable(callerOf(context, access), repoIdOf(context));
-    const [revision = 'main', ...path] = segmentsFrom(context, 3);
+    const [revision = 'main', ...path] = segmentsFrom(context, from);
     const commit = repository.resolve(revision);
     const file = commit.files.get(path.join('/'));
     if (file === undefined) throw entryNotFound(commit.id);
     return { file, headers: { [HUB_HEADERS.repoCommit]: commit.id } };
   };
 
-  routes.get('/:ns/:name/resolve/*', gate('resolve'), (context) => {
+  routes.get(`${named}/resolve/*`, gate(of.resolve), (context) => {
     const { file, headers } = locate(context);
     if (file.sha256 === undefined) return serveSmall(context, store.blobs.smallPath(file.oid), file, headers);
     const etag = `"${file.sha256}"`;
@@ -37,7 +41,7 @@ export function resolveRoutes({ store, access, gate }: RouteDependencies): Hono<
     );
   });
 
-  routes.get('/:ns/:name/raw/*', gate('raw'), (context) => {
+  routes.get(`${named}/raw/*`, gate(of.raw), (context) => {
     const { file, headers } = locate(context);
     if (file.sha256 === undefined) return serveSmall(context, store.blobs.smallPath(file.oid), file, headers);
     const bytes = lfsPointer(file.sha256, file.size);

@@ -4,23 +4,68 @@ import type { BlobStore } from './blob-store.ts';
 import { readFrontMatter, type CardData } from './card.ts';
 import { fileEntry } from './listing.ts';
 import type { Commit, Repository } from './repository.ts';
+import type { HubStore } from './store.ts';
 
-/** Everything model info can say about a repository at a commit; sizes and hashes of files only with `blobs`. */
-export async function describeModel(
+/** What there is no more of than with models. */
+type DataSetInfoReply = Omit<ModelInfoReply, 'modelId' | 'pipeline_tag' | 'library_name' | 'config'>;
+
+/** Everything the Hub says of a repository at a commit; sizes and hashes of files only with `blobs`. */
+export const describeRepository = async (
+  { kind, blobs }: HubStore,
+  repository: Repository,
+  commit: Commit,
+  options: { blobs: boolean },
+): Promise<ModelInfoReply | DataSetInfoReply> =>
+  kind === 'model'
+    ? await describeModel(blobs, repository, commit, options)
+    : await describeDataSet(blobs, repository, commit, options);
+
+async function describeModel(
   blobs: BlobStore,
   repository: Repository,
   commit: Commit,
   options: { blobs: boolean },
 ): Promise<ModelInfoReply> {
-  const { id, createdAt, gated, disabled } = repository.state;
+  const { id } = repository.state;
   const cardData = await readCard(blobs, commit);
   const config = await readConfig(blobs, commit);
   const pipelineTag = cardData?.['pipeline_tag'];
   const library = cardData?.['library_name'];
   return {
+    ...commonFields(repository, commit, options),
+    modelId: id,
+    tags: tagsOf(commit, cardData),
+    ...(typeof pipelineTag === 'string' ? { pipeline_tag: pipelineTag } : {}),
+    ...(typeof library === 'string' ? { library_name: library } : {}),
+    ...(cardData === null ? {} : { cardData }),
+    ...(config === null ? {} : { config }),
+  };
+}
+
+async function describeDataSet(
+  blobs: BlobStore,
+  repository: Repository,
+  commit: Commit,
+  options: { blobs: boolean },
+): Promise<DataSetInfoReply> {
+  const cardData = await readCard(blobs, commit);
+  const licences = [cardData?.['license']].flat().filter((licence) => typeof licence === 'string');
+  return {
+    ...commonFields(repository, commit, options),
+    tags: licences.map((licence) => `license:${licence}`),
+    ...(cardData === null ? {} : { cardData }),
+  };
+}
+
+function commonFields(
+  repository: Repository,
+  commit: Commit,
+  options: { blobs: boolean },
+): Omit<DataSetInfoReply, 'tags' | 'cardData'> {
+  const { id, createdAt, gated, disabled } = repository.state;
+  return {
     _id: createHash('sha1').update(`${id} ${createdAt}`).digest('hex').slice(0, 24),
     id,
-    modelId: id,
     author: id.split('/')[0] ?? '',
     sha: commit.id,
     lastModified: commit.date,
@@ -30,11 +75,6 @@ export async function describeModel(
     disabled,
     downloads: 0,
     likes: 0,
-    tags: tagsOf(commit, cardData),
-    ...(typeof pipelineTag === 'string' ? { pipeline_tag: pipelineTag } : {}),
-    ...(typeof library === 'string' ? { library_name: library } : {}),
-    ...(cardData === null ? {} : { cardData }),
-    ...(config === null ? {} : { config }),
     usedStorage: usedStorage(repository),
     siblings: [...commit.files].map(([path, file]) => {
       const { lfs } = fileEntry(path, file);
