@@ -1,7 +1,6 @@
 import { writeDeadline } from '../activities/lib/pod-deadline.ts';
 import { POD_ROOT } from '../activities/lib/supervisor.ts';
 import { formatMs } from '../domain/duration.ts';
-import { RunPodError } from '../services/runpod/errors.ts';
 import type { SshTarget } from '../services/ssh/port.ts';
 import type { Live } from './live.ts';
 import type { RentedPod } from './rent-pod.ts';
@@ -41,11 +40,7 @@ export async function checkPodKey(live: Live, { id }: RentedPod, target: SshTarg
 }
 
 async function endOf({ deps }: Live, podId: string): Promise<'gone' | 'EXITED' | undefined> {
-  const pod = await deps.pods.getPod(podId).catch((error: unknown) => {
-    if (error instanceof RunPodError && error.kind !== 'refused') return undefined;
-    throw error;
-  });
-  if (pod === undefined) return undefined;
+  const pod = await deps.pods.getPod(podId);
   if (pod === null || pod.desiredStatus === 'TERMINATED' || pod.desiredStatus === 'DEAD') return 'gone';
   return pod.desiredStatus === 'EXITED' ? 'EXITED' : undefined;
 }

@@ -35,10 +35,13 @@ async function checkIdentity({ deps, sheet }: Live, target: SshTarget): Promise<
 }
 
 async function checkHidden({ deps, sheet }: Live, target: SshTarget): Promise<void> {
-  const command = 'test -z "$ANNEAL_BOOT_VALUE$ANNEAL_SPEC_HASH$RUNPOD_API_KEY"';
-  const { exitCode } = await deps.ssh.exec(target, command, { timeoutMs: TIMEOUT_MS });
-  const seen = exitCode === 0 ? 'not visible' : 'visible';
-  sheet.saw('ssh.hidden', exitCode === 0, seen, "commands see the container's environment, the pod's key among it");
+  // Names only: one of the values is the pod's key.
+  const names = ['ANNEAL_BOOT_VALUE', 'ANNEAL_SPEC_HASH', 'RUNPOD_API_KEY'];
+  const command = `printf %s "${names.map((name) => `\${${name}:+${name} }`).join('')}"`;
+  const { stdout } = await deps.ssh.exec(target, command, { timeoutMs: TIMEOUT_MS });
+  const visible = stdout.trim();
+  const seen = visible === '' ? 'none of it' : visible.replaceAll(' ', ', ');
+  sheet.saw('ssh.hidden', visible === '', seen, 'jobs inherit what the container was given');
 }
 
 async function checkExit({ deps, sheet }: Live, target: SshTarget): Promise<void> {

@@ -63,6 +63,8 @@ async function runLiveChecks(
     if (signal.aborted)
       say('ending what is left, and confirming it; a second Ctrl-C would leave that to `anneal sweep`');
     const left = await undos.runAll();
+    const trouble = recorder.trouble();
+    if (trouble !== null) say(`the record is incomplete: ${trouble}`);
     const endedAt = new Date().toISOString();
     const checks = sheet.checks();
     return { startedAt, endedAt, plan, checks, left, interrupted: signal.aborted, podCost, record: recordFile };

@@ -10,6 +10,8 @@ export interface Recorder {
   lastSaid(): string;
   /** What did not go over HTTP. */
   note(entry: Record<string, unknown>): void;
+  /** Why the record is incomplete; null while it is whole. A full disk must not keep anything from being ended. */
+  trouble(): string | null;
   /** Ends the recording; nothing is intercepted afterwards. */
   close(): void;
 }
@@ -20,8 +22,14 @@ export interface Recorder {
  */
 export function startRecorder(path: string, redaction: Redaction): Recorder {
   const file = openSync(path, 'wx', 0o600);
-  const write = (entry: Record<string, unknown>): void => {
-    writeSync(file, `${JSON.stringify({ at: new Date().toISOString(), ...entry })}\n`);
+  let trouble: string | null = null;
+  const write = (describeEntry: () => Record<string, unknown>): void => {
+    if (!open) return;
+    try {
+      writeSync(file, `${JSON.stringify({ at: new Date().toISOString(), ...describeEntry() })}\n`);
+    } catch (error) {
+      trouble ??= (error as Error).message;
+    }
   };
   const names = new Set<string>();
   let last = '';
@@ -30,22 +38,22 @@ export function startRecorder(path: string, redaction: Redaction): Recorder {
 
   const recording: typeof fetch = async (input, init) => {
     const startedAt = Date.now();
-    const request = describe(input, init, redaction);
-    const ended = (entry: Record<string, unknown>): void => {
-      if (open) write({ ...request, ms: Date.now() - startedAt, ...entry });
+    const ended = (answer: () => Record<string, unknown>): void => {
+      const ms = Date.now() - startedAt;
+      write(() => ({ ...describe(input, init, redaction), ms, ...answer() }));
     };
     let response: Response;
     try {
       response = await inner(input, init);
     } catch (error) {
       last = '';
-      ended({ failed: redactText(String((error as Error).cause ?? error), redaction) });
+      ended(() => ({ failed: redactText(String((error as Error).cause ?? error), redaction) }));
       throw error;
     }
     const text = await readCopy(response);
     for (const [, name] of text.matchAll(/"name"\s*:\s*"([^"\\]*)"/g)) if (name) names.add(name);
     last = redactText(saidIn(text), redaction);
-    ended({ status: response.status, response: redactBody(text, redaction) });
+    ended(() => ({ status: response.status, response: redactBody(text, redaction) }));
     return response;
   };
   globalThis.fetch = recording;
@@ -55,8 +63,9 @@ export function startRecorder(path: string, redaction: Redaction): Recorder {
     namesLike: (start) => [...names].filter((name) => name.startsWith(start)),
     lastSaid: () => last,
     note: (entry) => {
-      if (open) write(entry);
+      write(() => entry);
     },
+    trouble: () => trouble,
     close: () => {
       if (!open) return;
       open = false;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { unlessRefused } from '../activities/lib/pod-facts.ts';
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 3_000;
@@ -9,7 +10,8 @@ export function* pauses(): Generator<number, never> {
 }
 
 /**
- * Asks until there is an answer; undefined once the time is over. Rejects with the signal's reason when it is aborted.
+ * Asks until there is an answer; undefined once the time is over. A provider that is away for the moment has not answered.
+ * Rejects with the signal's reason when it is aborted, and with every other failure.
  */
 export async function until<T>(
   ask: () => Promise<T | undefined>,
@@ -18,7 +20,7 @@ export async function until<T>(
   const end = Date.now() + withinMs;
   for (const pause of pauses()) {
     signal.throwIfAborted();
-    const answer = await ask();
+    const answer = await ask().catch(unlessRefused);
     if (answer !== undefined) return answer;
     if (Date.now() >= end) return undefined;
     // The signal's own reason is thrown above; a timer's would say less.
