@@ -167,6 +167,15 @@ describe('the local world', () => {
   });
 });
 
+test('an API of RunPod that there is not keeps a world from starting', async () => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'anneal-world-'));
+  const env = { ...process.env, RUNPOD_API: 'v1' };
+  const rising = upWorld({ stateDir, ports: 'free', report: silent, env });
+  await expect(rising).rejects.toThrow('RUNPOD_API must be graphql or v2. Correct it, or unset it.');
+  expect(await pids(stateDir)).toEqual({});
+  await rm(stateDir, { recursive: true, force: true });
+});
+
 describe('a world that died in part', () => {
   let stateDir: string;
   let client: Client | undefined;
@@ -174,7 +183,12 @@ describe('a world that died in part', () => {
     stateDir,
     ports: 'free' as const,
     report: silent,
-    env: { ...process.env, ANNEAL_WORKFLOW_BUNDLE: process.env['ANNEAL_TEST_BUNDLE'] ?? '', ANNEAL_LOG_LEVEL: 'warn' },
+    env: {
+      ...process.env,
+      RUNPOD_API: '',
+      ANNEAL_WORKFLOW_BUNDLE: process.env['ANNEAL_TEST_BUNDLE'] ?? '',
+      ANNEAL_LOG_LEVEL: 'warn',
+    },
   });
 
   beforeAll(async () => {
@@ -188,7 +202,16 @@ describe('a world that died in part', () => {
   }, 60_000);
 
   test('a killed worker alone is replaced, and the open run goes on with its pod', async () => {
-    const world = await upWorld(options());
+    // What it was started with is kept whenever a part of it is started again.
+    const world = await upWorld({ ...options(), env: { ...options().env, RUNPOD_API: 'v2' } });
+    expect(world.env['RUNPOD_API']).toBe('v2');
+    const faults = `${world.env['RUNPOD_API_URL'] ?? ''}/_sim/faults`;
+    const rule = { target: 'runpod', operation: 'v2.pods.create', action: { kind: 'delay', ms: 1 } };
+    await fetch(faults, {
+      method: 'POST',
+      body: JSON.stringify(rule),
+      headers: { 'content-type': 'application/json' },
+    });
     client = await connect(inWorld(process.env, world.env));
     const open = client;
     const { serve: _serve, ...spec } = aSpec({ name: 'mended', ablate: { trials: 12, minTrialSeconds: 0.5 } });
@@ -197,6 +220,7 @@ describe('a world that died in part', () => {
       const { progress, live } = await viewRun(open, 'mended');
       return progress.activeJob?.stage === 'ablate' && (live?.offset ?? 0) > 0;
     }, 'ablate is followed');
+    expect(await (await fetch(faults)).json()).toEqual([]);
     const before = await pids(stateDir);
     const rented = await podsOf(world.env);
 
