@@ -13,7 +13,7 @@ import type * as Bundler from './build-bundle.ts';
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const MIGRATIONS = join('services', 'registry', 'migrations');
 /** Rooms that only a developer's machine may load. Reached by mistake, they would pull devDependencies into production. */
-const UNWANTED = ['cli', 'local', 'simulators', 'test'];
+const UNWANTED = ['cli', 'live-checks', 'local', 'simulators', 'test'];
 
 async function build(out: string): Promise<void> {
   await rm(out, { recursive: true, force: true });

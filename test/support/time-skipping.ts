@@ -1,3 +1,4 @@
+import { afterAll, beforeAll, beforeEach } from '@jest/globals';
 import { WorkflowFailedError, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
@@ -6,6 +7,7 @@ import type { Activities } from '../../contract/activities.ts';
 import { pipelineWorkflowId, SEARCH_ATTRIBUTES, TASK_QUEUES } from '../../contract/names.ts';
 import type { PipelineInput } from '../../contract/stages.ts';
 import type { modelPipeline } from '../../workflows/index.ts';
+import { FakeWorld } from './fake-activities.ts';
 import { required } from './required.ts';
 
 Runtime.install({ logger: new DefaultLogger('ERROR') });
@@ -85,4 +87,34 @@ export async function endOf(handle: PipelineHandle): Promise<string> {
     if (!(error instanceof WorkflowFailedError)) throw error;
     return error.cause instanceof ApplicationFailure ? (error.cause.type ?? '') : (error.cause?.name ?? '');
   }
+}
+
+/** What a file of workflow tests shares: one server for all its tests, and a world that is new for each. */
+export interface WorkflowTests {
+  readonly env: TestWorkflowEnvironment;
+  readonly world: FakeWorld;
+}
+
+/** Registers the hooks for {@link WorkflowTests}; read its members inside tests only. */
+export function workflowTests(): WorkflowTests {
+  let env: TestWorkflowEnvironment | undefined;
+  let world = new FakeWorld();
+  beforeAll(async () => {
+    env = await startTimeSkipping();
+  });
+  afterAll(async () => {
+    if (env) await endTimeSkipping(env);
+  });
+  beforeEach(() => {
+    world = new FakeWorld();
+  });
+  return {
+    get env() {
+      if (!env) throw new Error('the test server is not up');
+      return env;
+    },
+    get world() {
+      return world;
+    },
+  };
 }

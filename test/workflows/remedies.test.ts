@@ -1,32 +1,16 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { expect, test } from '@jest/globals';
 import type { Activities, FollowOutcome } from '../../contract/activities.ts';
 import type { JobFailure } from '../../contract/job-protocol.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { PipelineResult, Plan, PodPlan } from '../../contract/stages.ts';
 import { recordRun } from '../replay/record-run.ts';
-import { FakeWorld, fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
+import { fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
-import {
-  endOf,
-  endTimeSkipping,
-  startTimeSkipping,
-  withPipeline,
-  type PipelineHandle,
-} from '../support/time-skipping.ts';
+import { endOf, withPipeline, workflowTests, type PipelineHandle } from '../support/time-skipping.ts';
 
 /** What a run changes by itself after a failed job, and where it stops doing so. */
 
-let env: TestWorkflowEnvironment;
-let world: FakeWorld;
-
-beforeAll(async () => {
-  env = await startTimeSkipping();
-});
-afterAll(() => endTimeSkipping(env));
-beforeEach(() => {
-  world = new FakeWorld();
-});
+const tests = workflowTests();
 
 const SPEC = aSpec({ serve: undefined, quantize: { method: 'awq', groupSize: 128 } });
 
@@ -65,7 +49,7 @@ async function run<T>(
     planRun: () => Promise.resolve(twoRungs()),
     createPod: ({ podName, plan }) => {
       const { gpuTypeId } = plan.ladder[0]!;
-      const lease = { ...world.createPod(podName), gpuTypeId };
+      const lease = { ...tests.world.createPod(podName), gpuTypeId };
       gpus.set(lease.podId, gpuTypeId.replace('NVIDIA ', '').slice(0, 4));
       return Promise.resolve({ kind: 'created', lease });
     },
@@ -86,8 +70,8 @@ async function run<T>(
         },
       ),
   };
-  const ended = await withPipeline(env, fakeActivities(world, changes), { spec: SPEC }, end);
-  expect(world.pods.size).toBe(0);
+  const ended = await withPipeline(tests.env, fakeActivities(tests.world, changes), { spec: SPEC }, end);
+  expect(tests.world.pods.size).toBe(0);
   expect(new Set(seen.ids).size).toBe(seen.ids.length);
   return { ...seen, end: ended };
 }
@@ -105,7 +89,7 @@ test('an ablation out of memory goes on with half the batch, then in 4 bit, and 
     'ablate: OutOfMemory; batch 32 → 16',
     'ablate: OutOfMemory; precision bf16 → bnb_4bit',
   ]);
-  expect(world.books?.spec).toMatchObject({ ablate: { precision: 'bnb_4bit' } });
+  expect(tests.world.books?.spec).toMatchObject({ ablate: { precision: 'bnb_4bit' } });
   expect(end.outputs.provision!.podName).not.toMatch(/-a2$/);
 });
 
@@ -118,7 +102,7 @@ test('what no change on this GPU helps continues on a larger one of the ladder, 
 test('a group size that does not divide is halved until it does', async () => {
   const { jobs } = await run('quantize', [failed('smallerGroup'), failed('smallerGroup')], resultOf);
   expect(jobs).toEqual(['H100 128', 'H100 64', 'H100 32']);
-  expect(world.books?.spec).toMatchObject({ quantize: { groupSize: 32 } });
+  expect(tests.world.books?.spec).toMatchObject({ quantize: { groupSize: 32 } });
 });
 
 test('a host at fault is given back and another one taken', async () => {

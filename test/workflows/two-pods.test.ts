@@ -1,32 +1,16 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Activities } from '../../contract/activities.ts';
 import type { PipelineInput, Plan, PodPlan } from '../../contract/stages.ts';
 import { fromUsd } from '../../domain/money.ts';
 import { recordRun } from '../replay/record-run.ts';
-import { FakeWorld, fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
+import { fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
-import {
-  endOf,
-  endTimeSkipping,
-  startTimeSkipping,
-  withPipeline,
-  type PipelineHandle,
-} from '../support/time-skipping.ts';
+import { endOf, withPipeline, workflowTests, type PipelineHandle } from '../support/time-skipping.ts';
 
 /** A model that one pod ablates and another quantizes: what is rented when, and what travels between the two. */
 
-let env: TestWorkflowEnvironment;
-let world: FakeWorld;
-
-beforeAll(async () => {
-  env = await startTimeSkipping();
-});
-afterAll(() => endTimeSkipping(env));
-beforeEach(() => {
-  world = new FakeWorld();
-});
+const tests = workflowTests();
 
 const SPEC = aSpec({ serve: undefined });
 
@@ -62,15 +46,15 @@ async function run(
   end: (handle: PipelineHandle) => Promise<string> = endOf,
 ): Promise<Seen & { end: string }> {
   const seen: Seen = { jobs: [], asked: [], restored: [] };
-  const base = fakeActivities(world, {
+  const base = fakeActivities(tests.world, {
     planRun: () => Promise.resolve(split()),
     createPod: ({ podName, plan: { ladder, needs } }) => {
       seen.asked.push({
         gpu: ladder[0]!.gpuTypeId,
         hostMemoryGb: needs.hostMemoryGb,
-        podsThere: world.pods.size,
+        podsThere: tests.world.pods.size,
       });
-      return Promise.resolve({ kind: 'created', lease: world.createPod(podName) });
+      return Promise.resolve({ kind: 'created', lease: tests.world.createPod(podName) });
     },
     startJob: ({ stage, pod }) => {
       seen.jobs.push(`${pod.podId} ${stage}`);
@@ -78,12 +62,12 @@ async function run(
     },
     restoreCheckpoint: ({ pod }) => {
       seen.restored.push(pod.podId);
-      return Promise.resolve({ restored: world.checkpointed });
+      return Promise.resolve({ restored: tests.world.checkpointed });
     },
     ...changes,
   });
-  const ended = await withPipeline(env, base, { spec: SPEC, ...input }, end);
-  expect(world.pods.size).toBe(0);
+  const ended = await withPipeline(tests.env, base, { spec: SPEC, ...input }, end);
+  expect(tests.world.pods.size).toBe(0);
   return { ...seen, end: ended };
 }
 
@@ -113,7 +97,7 @@ test('--until ablate rents the first only', async () => {
 
 test('an ablation that is given needs no first pod', async () => {
   const checkpoint = { runId: 'earlier', sha256: 's' };
-  world.checkpointed = true;
+  tests.world.checkpointed = true;
   const { jobs, asked } = await run({}, { outputs: { ablate: JOB_RESULTS.ablate, checkpoint } });
   expect(asked.map(({ gpu }) => gpu)).toEqual(['NVIDIA H200']);
   expect(jobs).toEqual(SECOND.map((stage) => `pod-1 ${stage}`));
@@ -153,12 +137,12 @@ test('a second pod that cannot be had ends the run with the ablation kept', asyn
     createPod: ({ podName }) =>
       Promise.resolve(
         ++creates === 1
-          ? { kind: 'created', lease: world.createPod(podName) }
+          ? { kind: 'created', lease: tests.world.createPod(podName) }
           : { kind: 'noCapacity', tried: ['NVIDIA H200 (SECURE): no stock'] },
       ),
   });
   expect(end).toBe('NoGpuCapacity');
-  expect(world.checkpointed).toBe(true);
+  expect(tests.world.checkpointed).toBe(true);
 });
 
 test('a pod that comes without what was asked for counts as lost, three times at most', async () => {
