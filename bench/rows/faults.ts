@@ -114,8 +114,10 @@ async function failureOf(client: Client, started: StartedRun): Promise<string> {
 async function leftRented(world: World, provider: Provider, used: ReadonlySet<string>): Promise<string[]> {
   const { pods, endpoints, templates } = await provider.state();
   const idle = endpoints.filter(({ name }) => !used.has(name.replace(/ ?-fb$/, '')));
-  // A live endpoint's template is named after the release that it serves.
-  const foreign = templates.filter(({ name }) => ![...used].some((stable) => name.startsWith(`${stable}-r`)));
+  // A live endpoint's template is named after the release that it serves; one made by REST v2 has a copy of its own too.
+  const ofUsed = (name: string): boolean =>
+    [...used].some((stable) => name.startsWith(`${stable}-r`) || name.startsWith(`${stable}__template__`));
+  const foreign = templates.filter(({ name }) => !ofUsed(name));
   const podsDir = join(world.stateDir, 'simulators', 'runpod', 'pods');
   const processes = pods.length > 0 ? [] : await processesNaming(podsDir);
   return [...pods, ...idle, ...foreign]
