@@ -10,6 +10,8 @@ export default {
   },
   setupFiles: ['<rootDir>/test/support/environment.js'],
   testMatch: ['<rootDir>/test/**/*.test.ts'],
+  // Gigabytes of packages and many minutes: `npm run test:toolchain`.
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/toolchain/'],
   modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/.anneal'],
   testTimeout: 90_000,
   // The default leaves one of two cores idle; servers of the tests run in processes of their own.

@@ -118,7 +118,7 @@ function layOut({ directory, workspace = join(directory, 'workspace') }: Contain
 
 /** What every process of the image sees, over SSH as well. */
 function imageEnv({ id, pythonBin, world }: ContainerOptions, paths: Paths): Record<string, string> {
-  const { PATH: system = '/usr/local/bin:/usr/bin:/bin', ANNEAL_ENVS: environments } = process.env;
+  const system = process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   return {
     PATH: pythonBin === null ? system : `${pythonBin}${delimiter}${system}`,
     HOME: paths.root,
@@ -126,12 +126,23 @@ function imageEnv({ id, pythonBin, world }: ContainerOptions, paths: Paths): Rec
     ANNEAL_WORKSPACE: paths.workspace,
     ANNEAL_SSH_DIR: paths.ssh,
     HF_HUB_DISABLE_XET: '1',
-    // An image that brings the toolchain's environments along, or else every pod would install gigabytes.
-    ...(environments === undefined ? {} : { ANNEAL_ENVS: environments }),
+    ...ofThisMachine(),
     [POD_MARK]: id,
     [WORLD_MARK]: world,
   };
 }
+
+/**
+ * What the machine under all pods knows better: where the toolchain's environments are (else every pod would install
+ * gigabytes), and on how many of the shared cores a library computes.
+ */
+const ofThisMachine = (): Record<string, string> =>
+  Object.fromEntries(
+    ['ANNEAL_ENVS', 'OMP_NUM_THREADS'].flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 
 /** The image's `/start.sh`: says that sshd may start, then stays as PID 1. */
 function writeStartScript(directory: string, started: string): string {
