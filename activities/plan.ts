@@ -6,6 +6,8 @@ import type { Stage } from '../contract/stage-names.ts';
 import type { Plan } from '../contract/stages.ts';
 import { estimateStages, type RecordedStage } from '../domain/estimate.ts';
 import type { Offer } from '../domain/ladder.ts';
+import type { MicroUsd } from '../contract/units.ts';
+import { ZERO_USD } from '../domain/money.ts';
 import { notBuilt } from '../domain/not-built.ts';
 import { planPods, type PodPlans } from '../domain/pod-plans.ts';
 import { RegistryError } from '../services/registry/errors.ts';
@@ -21,7 +23,7 @@ import { fail } from './lib/to-failure.ts';
 type PlanDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' | 'hub' | 'registry' | 'settings'>;
 
 export const createPlanActivities = (deps: PlanDependencies): PlanActivities => ({
-  async planRun({ spec, workflowId, startedAtMs, notDone }) {
+  async planRun({ spec, workflowId, startedAtMs, notDone, heldPerHour }) {
     const parsed = readSpec(spec);
     if (nameFromPipelineWorkflowId(workflowId) !== parsed.name) {
       throw fail(
@@ -29,7 +31,7 @@ export const createPlanActivities = (deps: PlanDependencies): PlanActivities => 
         `a run of "${parsed.name}" must have the workflow id "${pipelineWorkflowId(parsed.name)}", not "${workflowId}"`,
       );
     }
-    const { plan, refusals } = await heartbeating(() => draftPlan(deps, parsed, startedAtMs, notDone));
+    const { plan, refusals } = await heartbeating(() => draftPlan(deps, parsed, startedAtMs, { notDone, heldPerHour }));
     if (refusals.length > 0) throw fail('PlanRefused', `nothing was rented: ${refusals.join('; ')}`, refusals);
     return plan;
   },
@@ -59,7 +61,10 @@ export async function draftPlan(
   deps: PlanDependencies,
   given: PipelineSpec,
   startedAtMs: number,
-  notDone: readonly Stage[] = [],
+  {
+    notDone = [],
+    heldPerHour = ZERO_USD,
+  }: { notDone?: readonly Stage[] | undefined; heldPerHour?: MicroUsd | undefined } = {},
 ): Promise<PlanDraft> {
   const { settings } = deps;
   refuseTestsInPublic(deps, given);
@@ -68,7 +73,7 @@ export async function draftPlan(
   const spec = await pinDataSets(deps.hub, given, findings);
   await checkTarget(deps, spec, findings);
   const { pods } = notDone.includes('provision') ? { pods: [] } : await readLadders(deps, spec, base, findings);
-  const serving = planServing(deps, spec, base, findings);
+  const serving = notDone.includes('deploy') ? null : planServing(deps, spec, base, findings);
   const release = releaseLabel(startedAtMs);
   const plan: Plan = {
     spec,
@@ -86,7 +91,7 @@ export async function draftPlan(
     settings: settings.clocks,
     warnings: findings.warnings,
   };
-  await checkMoney(deps, plan, findings);
+  await checkMoney(deps, plan, heldPerHour, findings);
   return { plan, refusals: findings.refusals };
 }
 

@@ -61,7 +61,8 @@ async function createPod(deps: Dependencies, input: PodRequestInput): ReturnType
       cancellationSignal().throwIfAborted();
       const reason = whyNotNow(offers, rung, input) ?? whyNoRoom(room, rung.pricePerHour);
       const outcome = reason ?? (await createOn(deps, input, rung));
-      if (typeof outcome !== 'string') return { kind: 'created', lease: { ...toLease(outcome), tried } };
+      if (typeof outcome !== 'string')
+        return { kind: 'created', lease: { ...toLease(outcome, rung.gpuTypeId), tried } };
       tried.push(`${inWords(rung)}: ${outcome}`);
     }
     if (Date.now() >= end) return { kind: 'noCapacity', tried };
@@ -132,16 +133,18 @@ function podRequest(deps: Dependencies, input: PodRequestInput, rung: LadderRung
       publicKey: ssh.publicKeyFor(podName),
       bootValue: ssh.bootValueFor(podName),
       specHash: run.specHash,
+      gpuTypeId: rung.gpuTypeId,
       deadman: { program: settings.deadmanProgram, api: pods.capabilities.api, bootDeadlineMs, leaseMs, lifetimeMs },
     }),
     startCommand: POD_START_COMMAND,
   };
 }
 
-const toLease = (pod: Pod): Omit<PodLease, 'tried'> => ({
+/** Recorded answers to creates name no GPU type: what was asked for stands in. */
+const toLease = (pod: Pod, asked: string | undefined): Omit<PodLease, 'tried'> => ({
   podId: pod.id,
   podName: pod.name,
-  gpuTypeId: pod.gpuTypeId ?? 'unknown',
+  gpuTypeId: pod.gpuTypeId ?? asked ?? 'unknown',
   ratePerHour: rateOf(pod),
 });
 
@@ -151,7 +154,7 @@ async function adopt({ pods }: Dependencies, podName: string, specHash: string):
   const [ours, ...twins] = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] === specHash);
   const strangers = named.filter((pod) => pod.env['ANNEAL_SPEC_HASH'] !== specHash);
   await every([...twins, ...strangers], (pod) => pods.terminatePod(pod.id));
-  return ours && { ...toLease(ours), tried: [] };
+  return ours && { ...toLease(ours, ours.env['ANNEAL_GPU_TYPE']), tried: [] };
 }
 
 type WaitInput = Parameters<ProvisionActivities['waitForPod']>[0];

@@ -39,9 +39,10 @@ export function whyOf(
   { meaning, log, nowMs }: { meaning: string | null; log: string[]; nowMs: number },
 ): Why {
   const { progress, plan, status } = view;
-  const report =
-    progress.stages.find(({ state }) => state === 'failed' || state === 'cancelled') ??
-    progress.stages.find(({ state }) => state === 'running' || state === 'waiting');
+  // A stage that failed on a lost pod stands as failed while the run goes on elsewhere.
+  const now = progress.stages.find(({ state }) => state === 'running' || state === 'waiting');
+  const ended = progress.stages.find(({ state }) => state === 'failed' || state === 'cancelled');
+  const report = status === 'RUNNING' ? (now ?? ended) : (ended ?? now);
   const name = plan?.spec.name ?? progress.name;
   const spend = status === 'RUNNING' ? spentNow(progress.spend, nowMs) : progress.spend.recorded;
   const where = report

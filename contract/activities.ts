@@ -48,6 +48,8 @@ export interface PlanActivities {
     startedAtMs: number;
     /** Stages this run does not do: they cost nothing, and without `provision` nothing is rented. */
     notDone?: Stage[];
+    /** What the run holds already and would give back or keep: no further money. */
+    heldPerHour?: MicroUsd;
   }): Promise<Plan>;
 }
 

@@ -42,6 +42,8 @@ export interface Needs {
   hostMemoryGb: number;
   containerDiskGb: number;
   volumeGb: number;
+  /** What the files of this pod take on the volume at most: `volumeGb` without its margins. */
+  diskBytes: number;
   /** Oldest CUDA version the host's driver must support; null = any. */
   minCudaVersion: string | null;
 }

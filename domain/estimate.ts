@@ -39,9 +39,9 @@ export function estimateStages(
     for (const stage of ['provision', ...pod.stages] as const) {
       const range = times[stage];
       if (!range || skipped.includes(stage)) continue;
-      // A record does not say how a stage's time was shared between two pods.
-      const shared = pods.length > 1 && (stage === 'provision' || stage === 'prepare');
-      const learned = shared ? undefined : fromRecords(spec, stage, recorded);
+      // A record does not say how a stage's time was shared between two pods, nor how long it waited for stock unpaid.
+      const unclear = stage === 'provision' || (stage === 'prepare' && pods.length > 1);
+      const learned = unclear ? undefined : fromRecords(spec, stage, recorded);
       const [lowMs, highMs] = learned?.range ?? range;
       const row = {
         stage,
@@ -94,9 +94,9 @@ function sameShape(stage: Stage, before: PipelineSpec, now: PipelineSpec): boole
   const facts = ({ base, toolchain, ablate, quantize, compute }: PipelineSpec): unknown[] => [
     base.repo,
     toolchain,
-    compute.gpuCount,
-    ...(stage === 'ablate' ? [ablate?.trials, ablate?.precision, ablate?.minTrialSeconds] : []),
-    ...(stage === 'quantize' ? [quantize.method] : []),
+    ...(stage === 'ablate'
+      ? [ablate?.trials, ablate?.precision, ablate?.minTrialSeconds, compute.gpuCount]
+      : [quantize.method, compute.quantize?.gpuCount ?? compute.gpuCount]),
   ];
   return JSON.stringify(facts(before)) === JSON.stringify(facts(now));
 }

@@ -41,18 +41,19 @@ export function buildLadder(offers: readonly Offer[], wish: LadderWish, needs: N
       continue;
     }
     for (const cloud of wish.clouds) {
-      const onCloud = known.filter((offer) => offer.cloud === cloud);
-      const [first] = onCloud;
-      const reason = first ? whyNot(first, wish, needs) : 'not offered';
-      if (reason !== undefined) {
-        refused.push(`${gpuTypeId} (${cloud}): ${reason}`);
-        continue;
-      }
-      for (const dataCenterId of wish.dataCenters ?? [null]) {
-        const offer = onCloud.find((candidate) => candidate.dataCenterId === dataCenterId);
-        if (offer) rungs.push(toRung(offer, wish.gpuCount));
-        else refused.push(`${gpuTypeId} (${cloud}, ${dataCenterId ?? 'any'}): not offered`);
-      }
+      const judged = (wish.dataCenters ?? [null]).map((dataCenterId) => {
+        const offer = known.find((row) => row.cloud === cloud && row.dataCenterId === dataCenterId);
+        return { dataCenterId, offer, reason: offer ? whyNot(offer, wish, needs) : 'not offered' };
+      });
+      const taken = judged.flatMap(({ offer, reason }) => (offer && reason === undefined ? [offer] : []));
+      rungs.push(...taken.map((offer) => toRung(offer, wish.gpuCount)));
+      const reasons = new Set(judged.map(({ reason }) => reason));
+      // One sentence where all data centres are refused for the same reason.
+      if (taken.length === 0 && reasons.size === 1) refused.push(`${gpuTypeId} (${cloud}): ${judged[0]?.reason ?? ''}`);
+      else
+        for (const { dataCenterId, reason } of judged) {
+          if (reason !== undefined) refused.push(`${gpuTypeId} (${cloud}, ${dataCenterId ?? 'any'}): ${reason}`);
+        }
     }
   }
   return { rungs, refused };

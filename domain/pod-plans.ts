@@ -69,7 +69,7 @@ function draftPod(
   const wanted = stages.filter((stage) => stage !== 'ablate' || spec.ablate);
   const work: PodWork = {
     ablate: wanted.includes('ablate') ? (spec.ablate?.precision ?? null) : null,
-    merge: wanted.includes('merge') && spec.ablate !== undefined,
+    merge: wanted.includes('merge'),
     quantize: wanted.includes('quantize') && spec.quantize.method === 'awq',
     toolchain: spec.toolchain,
   };

@@ -17,6 +17,8 @@ export interface PodEnvInput {
   publicKey: string;
   bootValue: string;
   specHash: string;
+  /** What was asked for: an answer may not say. */
+  gpuTypeId: string;
   deadman: DeadmanInput;
 }
 
@@ -42,11 +44,18 @@ const condensed = (program: string): string =>
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1_000)));
 
 /** The pod's provider-visible environment: no secrets in it. */
-export const podEnv = ({ publicKey, bootValue, specHash, deadman }: PodEnvInput): Record<string, string> => ({
+export const podEnv = ({
+  publicKey,
+  bootValue,
+  specHash,
+  gpuTypeId,
+  deadman,
+}: PodEnvInput): Record<string, string> => ({
   PUBLIC_KEY: publicKey,
   ANNEAL_WORKSPACE: POD_WORKSPACE,
   ANNEAL_BOOT_VALUE: bootValue,
   ANNEAL_SPEC_HASH: specHash,
+  ANNEAL_GPU_TYPE: gpuTypeId,
   ANNEAL_BOOT_DEADLINE_SECONDS: seconds(deadman.bootDeadlineMs),
   ANNEAL_LEASE_SECONDS: seconds(deadman.leaseMs),
   ANNEAL_HARD_DEADLINE_SECONDS: seconds(deadman.lifetimeMs),

@@ -13,7 +13,7 @@ import {
 export interface PodWork {
   /** null = nothing is ablated on it. */
   ablate: AblationPrecision | null;
-  /** Whether an adapter is merged on it, which makes a second copy of the weights. */
+  /** Whether it writes the merged model: a second copy of the weights, with or without an adapter. */
   merge: boolean;
   quantize: boolean;
   toolchain: 'gpu' | 'rehearsal';
@@ -29,13 +29,14 @@ const REHEARSAL_HOST_GB = 2;
 const GPU_CUDA_VERSION = '12.8';
 
 /**
- * What a pod must have for its work. Volume: base, merged and quantized copy lie on it together; 10 % for files beside
- * the weights, 15 % so that a full disk is not met half-way (model-jobs §6).
+ * What a pod must have for its work. Volume: base, merged and quantized copy lie on it together, base and merged as they
+ * are stored; 10 % for files beside the weights, 15 % so that a full disk is not met half-way (model-jobs §6).
  */
 export function needsOf(base: BaseModel, work: PodWork): Needs {
   const gpu = work.toolchain === 'gpu';
   const weightsGb = bf16Gb(base);
-  const copiesGb = weightsGb + (work.merge ? weightsGb : 0) + (work.quantize ? fourBitGb(base) : 0);
+  const storedGb = base.totalBytes / 1e9;
+  const copiesGb = storedGb + (work.merge ? storedGb : 0) + (work.quantize ? fourBitGb(base) : 0);
   const vramGb = Math.max(
     work.ablate === null ? Math.min(weightsGb, 10) : ablationVramGb(base, work.ablate),
     work.quantize ? quantizeVramGb(base) : 0,
@@ -45,6 +46,7 @@ export function needsOf(base: BaseModel, work: PodWork): Needs {
     hostMemoryGb: Math.ceil(Math.max(gpu ? GPU_HOST_GB : REHEARSAL_HOST_GB, work.quantize ? quantizeHostGb(base) : 0)),
     containerDiskGb: gpu ? GPU_CONTAINER_GB : REHEARSAL_CONTAINER_GB,
     volumeGb: upToTen(copiesGb * 1.1 * 1.15 + 2),
+    diskBytes: Math.ceil(copiesGb * 1.1 * 1e9),
     minCudaVersion: gpu ? GPU_CUDA_VERSION : null,
   };
 }

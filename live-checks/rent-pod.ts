@@ -84,6 +84,7 @@ function podRequest({ deps, plan }: Live, { gpuTypeId, boundMs }: LiveRung): Pod
     publicKey: ssh.publicKeyFor(plan.name),
     bootValue: ssh.bootValueFor(plan.name),
     specHash: createHash('sha256').update(plan.name).digest('hex'),
+    gpuTypeId,
     deadman: {
       program: settings.deadmanProgram,
       api: pods.capabilities.api,

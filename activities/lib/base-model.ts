@@ -8,30 +8,36 @@ import type { HubPort } from '../../services/hub/port.ts';
 import type { Findings } from './findings.ts';
 import { fail } from './to-failure.ts';
 
-const whole = z.number().int().positive();
+/** Absent, null and 0 all mean: this model has none. */
+const count = z
+  .number()
+  .int()
+  .nonnegative()
+  .nullish()
+  .transform((value) => value || undefined);
 const shapeFields = z.looseObject({
-  max_position_embeddings: whole.optional(),
-  num_hidden_layers: whole.optional(),
-  hidden_size: whole.optional(),
-  intermediate_size: whole.optional(),
-  num_attention_heads: whole.optional(),
-  num_key_value_heads: whole.optional(),
-  head_dim: whole.optional(),
-  vocab_size: whole.optional(),
-  tie_word_embeddings: z.boolean().optional(),
-  num_experts: whole.optional(),
-  num_local_experts: whole.optional(),
-  n_routed_experts: whole.optional(),
+  max_position_embeddings: count,
+  num_hidden_layers: count,
+  hidden_size: count,
+  intermediate_size: count,
+  num_attention_heads: count,
+  num_key_value_heads: count,
+  head_dim: count,
+  vocab_size: count,
+  tie_word_embeddings: z.boolean().nullish(),
+  num_experts: count,
+  num_local_experts: count,
+  n_routed_experts: count,
 });
 
 /** What a config.json must say for a model to be worked on; text models may keep their figures under `text_config`. */
 const modelConfig = shapeFields.extend({
   architectures: z.array(z.string()).min(1),
-  text_config: shapeFields.optional(),
-  dtype: z.string().optional(),
-  torch_dtype: z.string().optional(),
+  text_config: shapeFields.nullish(),
+  dtype: z.string().nullish(),
+  torch_dtype: z.string().nullish(),
   auto_map: z.unknown().optional(),
-  quantization_config: z.looseObject({ quant_method: z.string().optional() }).optional(),
+  quantization_config: z.looseObject({ quant_method: z.string().nullish() }).nullish(),
 });
 type ModelConfig = z.infer<typeof modelConfig>;
 
@@ -80,7 +86,9 @@ async function readConfig(hub: HubPort, spec: PipelineSpec, commit: string, find
   }
   const parsed = modelConfig.safeParse(text === null ? null : parseJson(text));
   if (!parsed.success) {
-    findings.refusals.push(`${repo}: config.json is missing or names no architecture`);
+    const places = parsed.error.issues.map(({ path }) => path.join('.')).filter((place) => place !== '');
+    const what = text === null ? 'is missing' : `cannot be read${places.length > 0 ? ` at ${places.join(', ')}` : ''}`;
+    findings.refusals.push(`${repo}: config.json ${what}`);
     return { architecture: 'unknown', contextLength: 0, shape: null };
   }
   judge(parsed.data, spec, findings);
@@ -97,7 +105,8 @@ function judge(config: ModelConfig, spec: PipelineSpec, { refusals, warnings }: 
   const { repo } = spec.base;
   const architecture = config.architectures[0] ?? 'unknown';
   const inner = config.text_config ?? config;
-  if (config.auto_map !== undefined) refusals.push(`${repo} needs code of its own (auto_map), which is never run`);
+  if (config.auto_map !== undefined && config.auto_map !== null)
+    refusals.push(`${repo} needs code of its own (auto_map), which is never run`);
   if (!architecture.endsWith('ForCausalLM')) {
     refusals.push(`${architecture} is not a text generation class that is supported`);
   }

@@ -40,7 +40,8 @@ export async function startPod({ pods }: Dependencies, podId: string): Promise<R
 
 /** undefined while nobody can say. */
 async function living(pods: Dependencies['pods'], podId: string): Promise<Pod | undefined> {
-  const pod = await pods.getPod(podId).catch(unlessRefused);
+  // Another worker may have stopped or started it: a list would tell what was.
+  const pod = await pods.getPod(podId, { fresh: true }).catch(unlessRefused);
   if (pod === null || (pod && GONE.includes(pod.desiredStatus))) {
     throw fail('PodGone', `pod ${podId} no longer exists`);
   }

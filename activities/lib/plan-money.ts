@@ -3,7 +3,7 @@ import type { Plan } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
 import { reserveFor } from '../../domain/budget.ts';
 import { runningDiskRate } from '../../domain/disk-prices.ts';
-import { addUsd, formatUsd, fromUsd } from '../../domain/money.ts';
+import { addUsd, formatUsd, fromUsd, subtractUsd } from '../../domain/money.ts';
 import { dearestRung } from '../../domain/pod-plans.ts';
 import { servingBound } from '../../domain/serving-bound.ts';
 import { workersByBalance } from '../../domain/worker-quota.ts';
@@ -14,11 +14,16 @@ import type { Findings } from './findings.ts';
 type Dependencies = Pick<ActivityDependencies, 'pods' | 'endpoints'>;
 
 /** The cap must leave room to work beside its own reserve, and the account must be able to pay for what is planned. */
-export async function checkMoney(deps: Dependencies, plan: Plan, findings: Findings): Promise<void> {
+export async function checkMoney(
+  deps: Dependencies,
+  plan: Plan,
+  heldPerHour: MicroUsd,
+  findings: Findings,
+): Promise<void> {
   const account = await deps.pods.account();
   if (plan.pods.length > 0) {
     checkCap(plan, findings);
-    checkBalance(account, plan, findings);
+    checkBalance(account, plan, heldPerHour, findings);
   }
   if (plan.serving) await checkQuota(deps, account, plan, findings);
 }
@@ -35,20 +40,27 @@ function checkCap(plan: Plan, { refusals }: Findings): void {
   );
 }
 
-function checkBalance(account: Account, { pods, spec }: Plan, { refusals, warnings }: Findings): void {
+/** What is held already has been paid for by the hour, and makes room when it goes. */
+function checkBalance(
+  account: Account,
+  { pods, spec }: Plan,
+  heldPerHour: MicroUsd,
+  { refusals, warnings }: Findings,
+): void {
   const { balance, spendPerHour, spendLimitPerHour } = account;
   const dearest = dearestRung(pods);
+  const further = Math.max(0, subtractUsd(dearest, heldPerHour)) as MicroUsd;
   const cap = fromUsd(spec.budget.capUsd);
   if (balance === null) {
     warnings.push("balance and hourly limit were not checked: RunPod's GraphQL API, which alone tells them, is gone");
     return;
   }
-  if (balance < dearest) {
-    refusals.push(`the RunPod balance of ${formatUsd(balance)} does not cover one hour at ${formatUsd(dearest)}`);
+  if (balance < further) {
+    refusals.push(`the RunPod balance of ${formatUsd(balance)} does not cover one hour at ${formatUsd(further)}`);
   } else if (balance < cap) {
     warnings.push(`the RunPod balance of ${formatUsd(balance)} is below the cap of ${formatUsd(cap)}`);
   }
-  if (spendLimitPerHour !== null && spendPerHour !== null && addUsd(spendPerHour, dearest) > spendLimitPerHour) {
+  if (spendLimitPerHour !== null && spendPerHour !== null && addUsd(spendPerHour, further) > spendLimitPerHour) {
     refusals.push(`the account's hourly limit of ${formatUsd(spendLimitPerHour)} would be exceeded`);
   }
 }

@@ -84,26 +84,35 @@ export async function holdingsAmong(sql: Sql, names: readonly string[]): Promise
 }
 
 /**
- * See the port. Order is that of expecting, then of names, so that of two runs one is always first; a run that has
- * ended, or holds nothing any more, promises nothing.
+ * See the port. Runs count in the order of their first expectation, so that of two one is always first and keeps its place
+ * between two pods. A promise ends with the run, or with the last deadline of what it held: a terminated run has no end in
+ * the books. Open intervals of the ledger are counted up to now.
  */
 export async function promisedBefore(sql: Sql, name: string): Promise<Promised> {
   const [row] = await sql<{ rate: string; remaining: string }[]>`
-    with me as (select name, run_id, expected_at from anneal.holdings where name = ${name}),
+    with firsts as (
+      select run_id, min(expected_at) as first_at, max(hard_deadline) as last_deadline from anneal.holdings group by run_id),
+    me as (select f.* from firsts f join anneal.holdings h using (run_id) where h.name = ${name}),
     earlier as (
-      select h.* from anneal.holdings h, me
-      where h.gone_at is null and h.run_id <> me.run_id and (h.expected_at, h.name) < (me.expected_at, me.name)),
+      select f.run_id from firsts f, me
+      where f.run_id <> me.run_id and (f.first_at, f.run_id) < (me.first_at, me.run_id) and f.last_deadline > now()
+        and not exists (select 1 from anneal.runs r where r.run_id = f.run_id and r.state is not null)),
     promises as (
       select coalesce(
-        (select case when r.state is null then r.cap_micro_usd - spent.sum else 0 end
+        (select r.cap_micro_usd - spent.sum
           from anneal.runs r, lateral (
-            select coalesce(sum(l.amount_micro_usd), 0) as sum from anneal.ledger l where l.run_id = r.run_id) spent
+            select coalesce(sum(case when l.ended_at is not null then l.amount_micro_usd else greatest(l.amount_micro_usd,
+              l.rate_per_hour_micro_usd * extract(epoch from now() - l.started_at) / 3600) end), 0) as sum
+            from anneal.ledger l where l.run_id = r.run_id) spent
           where r.run_id = e.run_id),
-        max(e.promised_micro_usd)) as remaining
-      from earlier e group by e.run_id)
-    select
-      coalesce((select sum(rate_per_hour_micro_usd) from earlier where kind = 'pod' and provider_id is null), 0) as rate,
-      coalesce((select sum(greatest(remaining, 0)) from promises), 0) as remaining`;
+        (select max(h.promised_micro_usd) from anneal.holdings h where h.run_id = e.run_id)) as remaining
+      from earlier e),
+    under_way as (
+      select max(h.rate_per_hour_micro_usd) as rate from anneal.holdings h join earlier e using (run_id)
+      where h.kind = 'pod' and h.gone_at is null
+      group by h.run_id having count(h.provider_id) = 0)
+    select coalesce((select sum(rate) from under_way), 0) as rate,
+      floor(coalesce((select sum(greatest(remaining, 0)) from promises), 0)) as remaining`;
   return {
     ratePerHourMicroUsd: Number(row?.rate ?? 0) as MicroUsd,
     untilCapsMicroUsd: Number(row?.remaining ?? 0) as MicroUsd,

@@ -214,7 +214,7 @@ export interface RegistryPort {
   pinHostKey(podName: string, hostKey: { algorithm: string; blob: string }): Promise<void>;
   pinnedHostKey(podName: string): Promise<string | null>;
   releaseHolding(name: string, goneAt: string): Promise<void>;
-  /** What runs before this one have promised; of two that ask at once, only the later one sees the other. */
+  /** What runs that began to rent before this one have promised; of two, only the later one sees the other. */
   promisedBefore(name: string): Promise<Promised>;
   /** Completed stages of completed runs on this base, newest first. */
   recordedStages(baseRepo: string, limit: number): Promise<RecordedStageRow[]>;

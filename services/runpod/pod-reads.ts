@@ -8,7 +8,7 @@ const LIST_LAG_MS = 30_000;
 
 export interface PodReads {
   list: () => Promise<Pod[]>;
-  get: (podId: string) => Promise<Pod | null>;
+  get: (podId: string, options?: { fresh: boolean }) => Promise<Pod | null>;
   /** Runs something that changes pods; nobody is answered afterwards from a list asked before its end. */
   changing: <T>(podId: string | null, action: () => Promise<T>) => Promise<T>;
 }
@@ -30,8 +30,8 @@ export function createPodReads(source: {
   return {
     list,
 
-    async get(podId) {
-      if (performance.now() - (changedAtMs.get(podId) ?? -Infinity) > LIST_LAG_MS) {
+    async get(podId, { fresh } = { fresh: false }) {
+      if (!fresh && performance.now() - (changedAtMs.get(podId) ?? -Infinity) > LIST_LAG_MS) {
         const found = (await list()).find((pod) => pod.id === podId);
         // Another worker may have started it since the list was asked: "stopped" has to be news.
         if (found?.desiredStatus === 'RUNNING') return found;

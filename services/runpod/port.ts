@@ -144,7 +144,7 @@ export interface PodPort {
    * many waiters cost one request; that it is gone, stopped or anything else is always the provider's answer to this very
    * question, and so is everything about a pod that this process changed in the last half minute.
    */
-  getPod(podId: string): Promise<Pod | null>;
+  getPod(podId: string, options?: { fresh: boolean }): Promise<Pod | null>;
   /** Asks for a stop: the volume stays, everything else goes. Idempotent; an unknown pod is `refused`/`NotFound`. */
   stopPod(podId: string): Promise<void>;
   /**

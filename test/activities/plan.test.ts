@@ -137,8 +137,13 @@ describe('a plan refuses', () => {
 
   test.each([
     ['no config', null, 'config.json is missing'],
-    ['a config that is not JSON', '{', 'config.json is missing'],
-    ['a config without architecture', '{"architectures":[]}', 'names no architecture'],
+    ['a config that is not JSON', '{', 'config.json cannot be read'],
+    ['a config without architecture', '{"architectures":[]}', 'config.json cannot be read at architectures'],
+    [
+      'a context that is text',
+      '{"architectures":["XForCausalLM"],"max_position_embeddings":"long"}',
+      'at max_position_embeddings',
+    ],
     [
       'code of its own',
       '{"architectures":["XForCausalLM"],"auto_map":{},"max_position_embeddings":512}',
@@ -244,6 +249,11 @@ describe('what a plan reads of a model', () => {
     });
     expect(pods).toMatchObject([{ needs: { vramGb: 37, hostMemoryGb: 34, volumeGb: 90 } }]);
     expect(serving).toMatchObject({ maxModelLen: 32_768, vramGb: 20 });
+  });
+
+  test('what is null or 0 in a config is absent', async () => {
+    const { base } = await plan(worldOf({ ...CONFIG, head_dim: null, num_experts: 0, text_config: null }), aSpec());
+    expect(base.shape).toMatchObject({ headDim: 128, layers: 40 });
   });
 
   test('a pool too small for the context asked for is refused with both figures', async () => {

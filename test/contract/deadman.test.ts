@@ -33,6 +33,7 @@ async function rent({ boot = 60, lease = 60, hard = 60, api = 'graphql' }: Limit
     publicKey: ssh.publicKeyFor(NAME),
     bootValue: ssh.bootValueFor(NAME),
     specHash: 'hash',
+    gpuTypeId: 'NVIDIA H100 80GB HBM3',
     deadman: { program: PROGRAM, api, bootDeadlineMs: boot * 1_000, leaseMs: lease * 1_000, lifetimeMs: hard * 1_000 },
   });
   expect(Buffer.byteLength(env['ANNEAL_DEADMAN'] ?? '')).toBeLessThan(12 * 1_024);

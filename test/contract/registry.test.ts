@@ -219,51 +219,75 @@ describe('the registry on PostgreSQL', () => {
     ]);
   });
 
-  test('of runs that ask at once the later one sees the earlier; what ended or holds nothing promises nothing', async () => {
-    await registry.migrate();
+  describe('what other runs have promised', () => {
     const nothing = { ratePerHourMicroUsd: 0, untilCapsMicroUsd: 0 };
-    const of = (name: string, runId: string): Holding => ({ ...holding(name), runId });
-    await registry.expectHolding(of('first', 'run-a'));
-    await registry.expectHolding(of('second', 'run-b'));
-    expect(await registry.promisedBefore('first')).toEqual(nothing);
-    expect(await registry.promisedBefore('second')).toEqual({
-      ratePerHourMicroUsd: fromUsd(3.6),
-      untilCapsMicroUsd: fromUsd(12),
+    const soon = (): string => new Date(Date.now() + 3_600_000).toISOString();
+    const of = (name: string, runId: string): Holding => ({ ...holding(name), runId, hardDeadline: soon() });
+    const books = (runId: string, capUsd: number) =>
+      registry.saveRun({ runId, workflowId: 'w', name: 'a', release: 'r1', spec: {}, capMicroUsd: fromUsd(capUsd) });
+
+    test('of two that ask at once the later one sees the earlier, however often either asks again', async () => {
+      await registry.migrate();
+      const all = { ratePerHourMicroUsd: fromUsd(3.6), untilCapsMicroUsd: fromUsd(12) };
+      await registry.expectHolding(of('first', 'run-a'));
+      await registry.expectHolding(of('second', 'run-b'));
+      await registry.expectHolding(of('first-a2', 'run-a'));
+      await registry.expectHolding(of('second-a2', 'run-b'));
+      expect(await registry.promisedBefore('first')).toEqual(nothing);
+      expect(await registry.promisedBefore('first-a2')).toEqual(nothing);
+      expect(await registry.promisedBefore('second')).toEqual(all);
+      expect(await registry.promisedBefore('second-a2')).toEqual(all);
+      expect(await registry.promisedBefore('unknown')).toEqual(nothing);
     });
 
-    // Known to the provider: its price is in the account's own sum. With books, the promise is what is left of the cap.
-    await registry.confirmHolding('first', 'pod-1');
-    const run = { runId: 'run-a', workflowId: 'w', name: 'a', release: 'r1', spec: {}, capMicroUsd: fromUsd(10) };
-    await registry.saveRun(run);
-    const spent = {
-      resource: 'pod',
-      resourceId: 'p',
-      ratePerHourMicroUsd: fromUsd(4),
-      from: AT,
-      to: null,
-      overrun: false,
-    };
-    await registry.saveLedger({ ...spent, entryId: 'a/1', runId: 'run-a', amountMicroUsd: fromUsd(3) });
-    await registry.saveLedger({ ...spent, entryId: 'a/2', runId: 'run-a', amountMicroUsd: fromUsd(0.5) });
-    expect(await registry.promisedBefore('second')).toEqual({
-      ratePerHourMicroUsd: 0,
-      untilCapsMicroUsd: fromUsd(6.5),
+    test('what the provider knows is not counted again; what a running pod has cost by now is spent', async () => {
+      await registry.migrate();
+      await registry.expectHolding(of('first', 'run-a'));
+      await registry.expectHolding(of('second', 'run-b'));
+      await registry.confirmHolding('first', 'pod-1');
+      await books('run-a', 50);
+      const tenHoursAgo = new Date(Date.now() - 36_000_000).toISOString();
+      const interval = {
+        resource: 'pod',
+        resourceId: 'p',
+        ratePerHourMicroUsd: fromUsd(4),
+        overrun: false,
+        runId: 'run-a',
+      };
+      await registry.saveLedger({ ...interval, entryId: 'a/0', from: AT, to: LATER, amountMicroUsd: fromUsd(3) });
+      await registry.saveLedger({
+        ...interval,
+        entryId: 'a/1',
+        from: tenHoursAgo,
+        to: null,
+        amountMicroUsd: fromUsd(0),
+      });
+      const { ratePerHourMicroUsd, untilCapsMicroUsd } = await registry.promisedBefore('second');
+      expect(ratePerHourMicroUsd).toBe(0);
+      expect(Math.abs(untilCapsMicroUsd - fromUsd(7))).toBeLessThan(fromUsd(0.01));
     });
 
-    // A second pod of the same run is not its own rival.
-    await registry.expectHolding(of('second-a2', 'run-b'));
-    expect(await registry.promisedBefore('second-a2')).toEqual({
-      ratePerHourMicroUsd: 0,
-      untilCapsMicroUsd: fromUsd(6.5),
+    test('a run keeps its place between two pods', async () => {
+      await registry.migrate();
+      await registry.expectHolding(of('first', 'run-a'));
+      await books('run-a', 10);
+      await registry.expectHolding(of('second', 'run-b'));
+      await registry.releaseHolding('first', AT);
+      expect(await registry.promisedBefore('second')).toEqual({ ...nothing, untilCapsMicroUsd: fromUsd(10) });
+      await registry.expectHolding(of('first-a2', 'run-a'));
+      expect(await registry.promisedBefore('first-a2')).toEqual(nothing);
     });
 
-    await registry.finishRun('run-a', { state: 'Failed', spentMicroUsd: fromUsd(4), endedAt: LATER });
-    expect(await registry.promisedBefore('second')).toEqual(nothing);
-    await registry.releaseHolding('second', AT);
-    await registry.releaseHolding('second-a2', AT);
-    await registry.expectHolding(of('third', 'run-c'));
-    expect(await registry.promisedBefore('third')).toEqual(nothing);
-    expect(await registry.promisedBefore('unknown')).toEqual(nothing);
+    test('a run that has ended promises nothing, nor does one whose last deadline is over', async () => {
+      await registry.migrate();
+      await registry.expectHolding(of('ended', 'run-a'));
+      await registry.expectHolding({ ...of('terminated', 'run-t'), hardDeadline: AT });
+      await registry.expectHolding(of('mine', 'run-b'));
+      await books('run-a', 10);
+      await books('run-t', 10);
+      await registry.finishRun('run-a', { state: 'Failed', spentMicroUsd: fromUsd(4), endedAt: LATER });
+      expect(await registry.promisedBefore('mine')).toEqual(nothing);
+    });
   });
 
   test('stages of completed runs on a base are on record with their time and GPU', async () => {

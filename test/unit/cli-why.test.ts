@@ -89,6 +89,12 @@ describe('why a run stands where it stands', () => {
     expect(working.summary).toContain('is running in plan after 1h 00m, having spent $5.1000 of $12.00');
   });
 
+  test('a run that goes on after a lost pod is told by what it does now', () => {
+    const stages = [report({ stage: 'provision', state: 'running' }), report({ stage: 'ablate', state: 'failed' })];
+    expect(whyOf(view('RUNNING', { stages }), null, nothing).stage).toBe('provision');
+    expect(whyOf(view('FAILED', { stages }), null, nothing).stage).toBe('ablate');
+  });
+
   test('a completed run points to what it made', () => {
     expect(whyOf(view('COMPLETED'), null, nothing)).toMatchObject({
       meaning: null,

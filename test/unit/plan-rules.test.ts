@@ -85,12 +85,19 @@ describe('environment of a pod', () => {
   test('holds values that anyone at the provider may read, and nothing else', () => {
     const limits = { bootDeadlineMs: 60_000, leaseMs: 7_200_000, lifetimeMs: 3_600_001 };
     const deadman = { program: '# why\nprint()\n', api: 'v2' as const, ...limits };
-    const env = podEnv({ publicKey: 'ssh-ed25519 AAAA', bootValue: 'once', specHash: 'hash', deadman });
+    const env = podEnv({
+      publicKey: 'ssh-ed25519 AAAA',
+      bootValue: 'once',
+      specHash: 'hash',
+      gpuTypeId: 'NVIDIA L4',
+      deadman,
+    });
     expect(env).toEqual({
       PUBLIC_KEY: 'ssh-ed25519 AAAA',
       ANNEAL_WORKSPACE: POD_WORKSPACE,
       ANNEAL_BOOT_VALUE: 'once',
       ANNEAL_SPEC_HASH: 'hash',
+      ANNEAL_GPU_TYPE: 'NVIDIA L4',
       ANNEAL_BOOT_DEADLINE_SECONDS: '60',
       ANNEAL_LEASE_SECONDS: '7200',
       ANNEAL_HARD_DEADLINE_SECONDS: '3601',

@@ -117,6 +117,23 @@ describe('needs of a pod', () => {
     expect(volumeGb % 10).toBe(0);
   });
 
+  test.each([
+    ['with an ablation', work(), 1],
+    ['without one', work({ ablate: null }), 1],
+    ['unquantized', work({ quantize: false }), 1],
+    ['only ablating', work({ merge: false, quantize: false }), 1],
+    ['from float32 files', work(), 2],
+  ])('the volume holds what the jobs will ask for, %s', (_name, given, factor) => {
+    const base: BaseModel = {
+      totalBytes: QWEN3_14B.totalBytes * factor,
+      shape: { ...QWEN3_14B.shape!, bytesPerParameter: 2 * factor },
+    };
+    const { volumeGb, diskBytes } = needsOf(base, given);
+    const copies = 1 + (given.merge ? 1 : 0);
+    expect(diskBytes).toBeGreaterThanOrEqual(Math.floor(base.totalBytes * copies * 1.1));
+    expect(volumeGb * 1e9).toBeGreaterThan(diskBytes * 1.1);
+  });
+
   test('a pod that only ablates holds one copy, and no host memory for a second', () => {
     const search = needsOf(LLAMA_70B, work({ ablate: 'bnb_4bit', merge: false, quantize: false }));
     expect(search).toMatchObject({ hostMemoryGb: 16, vramGb: 49 });
@@ -148,7 +165,14 @@ const wish = (changes: Partial<LadderWish> = {}): LadderWish => ({
   maxPricePerHour: null,
   ...changes,
 });
-const NEEDS: Needs = { vramGb: 40, hostMemoryGb: 100, containerDiskGb: 20, volumeGb: 100, minCudaVersion: null };
+const NEEDS: Needs = {
+  vramGb: 40,
+  hostMemoryGb: 100,
+  containerDiskGb: 20,
+  volumeGb: 100,
+  diskBytes: 80e9,
+  minCudaVersion: null,
+};
 
 describe('ladder', () => {
   test('the order is that of the spec: GPUs, then clouds, then data centres, whatever the price', () => {
@@ -176,6 +200,19 @@ describe('ladder', () => {
       'A100 SECURE US-1 Low',
     ]);
     expect(refused).toEqual(['A100 (COMMUNITY): not offered']);
+  });
+
+  test('each data centre is judged by its own machines', () => {
+    const offers = [
+      offer({ dataCenterId: 'EU-1', hostMemoryGb: 64 }),
+      offer({ dataCenterId: 'US-1', hostMemoryGb: 200 }),
+    ];
+    const { rungs, refused } = buildLadder(offers, wish({ dataCenters: ['EU-1', 'US-1', 'AP-1'] }), NEEDS);
+    expect(rungs.map(({ dataCenterId }) => dataCenterId)).toEqual(['US-1']);
+    expect(refused).toEqual([
+      'H100 (SECURE, EU-1): comes with about 64 GB of host memory, 100 GB are needed to quantize',
+      'H100 (SECURE, AP-1): not offered',
+    ]);
   });
 
   test('an offer at the price cap is taken, one above it refused with its price', () => {

@@ -96,7 +96,7 @@ test('an ablation out of memory goes on with half the batch, then in 4 bit, and 
 test('what no change on this GPU helps continues on a larger one of the ladder, with that one’s batch', async () => {
   const answers = Array.from({ length: 5 }, () => failed('smallerBatch'));
   const { jobs } = await run('ablate', answers.slice(0, 4), resultOf);
-  expect(jobs).toEqual(['H100 32 bf16', 'H100 16 bf16', 'H100 32 bnb_4bit', 'H100 16 bnb_4bit', 'H200 16 bnb_4bit']);
+  expect(jobs).toEqual(['H100 32 bf16', 'H100 16 bf16', 'H100 32 bnb_4bit', 'H100 16 bnb_4bit', 'H200 128 bnb_4bit']);
 });
 
 test('a group size that does not divide is halved until it does', async () => {

@@ -1,10 +1,12 @@
 import { expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../contract/activities.ts';
+import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineInput, Plan, PodPlan } from '../../contract/stages.ts';
 import { fromUsd } from '../../domain/money.ts';
+import { continueRunUpdate, extendBudgetUpdate, getProgressQuery } from '../../workflows/messages.ts';
 import { recordRun } from '../replay/record-run.ts';
-import { fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
+import { fakeActivities, hang, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 import { endOf, withPipeline, workflowTests, type PipelineHandle } from '../support/time-skipping.ts';
 
@@ -151,3 +153,77 @@ test('a pod that comes without what was asked for counts as lost, three times at
   expect(end).toBe('PodNotReady');
   expect(asked).toHaveLength(3);
 });
+
+test('an ablation that ends with the money does not rent the second pod before somebody extends', async () => {
+  const order: string[] = [];
+  let saves = 0;
+  // As in model-pipeline: with an activity in flight the clock is real, and this cap is reached after about a second.
+  const SHORT = { checkpointLimitMs: 2_000, terminateAllowanceMs: 1_000 };
+  const { end } = await run(
+    {
+      planRun: ({ spec }) => {
+        const plan = split();
+        return Promise.resolve({ ...plan, spec: spec as PipelineSpec, settings: { ...plan.settings, ...SHORT } });
+      },
+      followJob: async ({ stage }) => {
+        // Long enough to reach the stop; the job ends by itself just then.
+        if (stage === 'ablate') await hang(() => tests.world.stopped.size > 0);
+        return { kind: 'succeeded', result: JOB_RESULTS[stage] };
+      },
+      saveCheckpoint: async () => {
+        // The stage's own copy first: the test server does not take a cancel of what has just completed.
+        if (++saves > 1) await new Promise((resolve) => setTimeout(resolve, 500));
+        tests.world.checkpointed = true;
+        return { bytes: 10, sha256: 's' };
+      },
+      createPod: ({ podName, plan: { ladder } }) => {
+        order.push(`create ${ladder[0]!.gpuTypeId}`);
+        return Promise.resolve({ kind: 'created', lease: tests.world.createPod(podName) });
+      },
+    },
+    { spec: aSpec({ serve: undefined, budget: { capUsd: 0.0045, grace: '1h' } }) },
+    async (handle) => {
+      await waitsFor(handle, 'extendBudget');
+      order.push('extended');
+      await handle.executeUpdate(extendBudgetUpdate, { args: [20] });
+      return endOf(handle);
+    },
+  );
+  expect(order).toEqual(['create NVIDIA H100 80GB HBM3', 'extended', 'create NVIDIA H200']);
+  expect(end).toBe('Completed');
+});
+
+test('an ablation that a person changes while the second pod is held is made again on a first one', async () => {
+  const spec = aSpec({ serve: undefined, budget: { capUsd: 30, onFailure: { keep: '2h' }, park: 'hold' } });
+  let failed = false;
+  const { jobs, end } = await run(
+    {
+      planRun: ({ spec: given }) => Promise.resolve({ ...split(), spec: given as PipelineSpec }),
+      followJob: ({ stage }) => {
+        if (stage !== 'quantize' || failed) return Promise.resolve({ kind: 'succeeded', result: JOB_RESULTS[stage] });
+        failed = true;
+        const failure = { class: 'KlTooLarge', message: 'too far', advice: '', repeat: 'person' as const };
+        return Promise.resolve({ kind: 'failed', failure });
+      },
+      restoreCheckpoint: () => Promise.resolve({ restored: true }),
+    },
+    { spec },
+    async (handle) => {
+      await waitsFor(handle, 'continueRun');
+      await handle.executeUpdate(continueRunUpdate, { args: [{ 'ablate.maxKl': 0.2 }] });
+      return endOf(handle);
+    },
+  );
+  expect(end).toBe('Completed');
+  expect(jobs.filter((job) => job.endsWith('ablate'))).toEqual(['pod-1 ablate', 'pod-3 ablate']);
+  expect(jobs.filter((job) => job.endsWith('quantize'))).toEqual(['pod-2 quantize', 'pod-4 quantize']);
+});
+
+/** Until the run says that it waits for a person. */
+async function waitsFor(handle: PipelineHandle, what: string): Promise<void> {
+  for (;;) {
+    const { waitingFor } = await handle.query(getProgressQuery);
+    if (waitingFor?.startsWith(what)) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,6 +1,7 @@
 import { CancellationScope, condition, log } from '@temporalio/workflow';
 import type { Books, MeterEntry } from '../../contract/activities.ts';
 import type { Json } from '../../contract/json.ts';
+import type { StageReport } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
 import type { Meter } from '../../domain/budget.ts';
 import { keepBooks } from '../activity-proxies.ts';
@@ -45,6 +46,11 @@ export class BookKeeper {
     }
   }
 
+  /** A search that went on from given trials says nothing of how long a whole one takes. */
+  private learnable(report: StageReport): StageReport {
+    return report.stage === 'ablate' && this.run.given.checkpoint ? { ...report, gpuTypeId: null } : report;
+  }
+
   private books(): Books {
     const { run } = this;
     return {
@@ -54,9 +60,10 @@ export class BookKeeper {
       spent: run.budget.spent(),
       overrun: run.budget.overrun(),
       meters: run.budget.entries().map(toMeterEntry),
-      stages: run.board
-        .ended()
-        .map((report) => ({ report, output: (run.outputs[report.stage] ?? null) as unknown as Json })),
+      stages: run.board.ended().map((report) => ({
+        report: this.learnable(report),
+        output: (run.outputs[report.stage] ?? null) as unknown as Json,
+      })),
       end: this.end,
     };
   }

@@ -28,6 +28,8 @@ const MAX_LOST_PODS = 3;
  */
 export async function buildRelease(run: Run): Promise<void> {
   for (let lostPods = 0; ;) {
+    // The money may have been spent by the very end of the last pod.
+    if (run.budget.reached()) await run.extensionOrEnd();
     const part = run.remedies.fitting(nextPart(run));
     run.onPod.clear();
     run.attention.clear();
@@ -39,7 +41,8 @@ export async function buildRelease(run: Run): Promise<void> {
         (pod) => windDown(run, pod),
       );
       if (end.kind === 'done') {
-        if (!handsOn(part) || !run.wants('merge')) return;
+        run.windingDown = false;
+        if (end.value === 'built' || !run.wants('merge')) return;
         lostPods = 0;
         continue;
       }
@@ -77,11 +80,10 @@ function nextPart(run: Run): PodPlan {
  * Keeps the pod for a person when a stage fails, parked as the spec says: until `idleStopAfter` as it is, then held,
  * stopped or given back. `continueRun` goes on with what lies on it.
  */
-async function attendedOnPod(run: Run, pod: HeldPod, stages: () => Promise<void>): Promise<void> {
+async function attendedOnPod<T>(run: Run, pod: HeldPod, stages: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
-      await whileBusy(run, stages);
-      return;
+      return await whileBusy(run, stages);
     } catch (error) {
       if (!run.attention.raise(error)) throw error;
       const { park, idleStopAfter } = run.requirePlan().spec.budget;
@@ -109,8 +111,11 @@ async function answeredWhileHeld(run: Run, limitMs: number): Promise<boolean> {
   }
 }
 
-/** Each stage that is wanted and whose files are not on this pod already. */
-async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
+/**
+ * Each stage that is wanted and whose files are not on this pod already. `handedOn`: what is left is for another pod of
+ * the plan, be it that this one only ablates, or that an ablation is asked for which it was not rented for.
+ */
+async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<'built' | 'handedOn'> {
   await onPod(
     run,
     part,
@@ -118,8 +123,8 @@ async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> 
     () => prepare(run, part, pod),
     ({ totalBytes }) => `${(totalBytes / 1e9).toFixed(3)} GB`,
   );
-  if (run.wants('ablate')) await ablate(run, part, pod);
-  if (handsOn(part)) return;
+  if (run.wants('ablate') && (await ablate(run, part, pod)) === 'elsewhere') return 'handedOn';
+  if (handsOn(part)) return 'handedOn';
   await onPod(
     run,
     part,
@@ -148,6 +153,7 @@ async function podStages(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> 
     () => publish(run, pod),
     ({ commit }) => commit.slice(0, 12),
   );
+  return 'built';
 }
 
 async function onPod<S extends PodJobStage>(
@@ -166,8 +172,7 @@ const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['
   const { base, spec } = run.requirePlan();
   const ablated = part.stages.includes('ablate');
   const quantized = part.stages.includes('quantize');
-  // On one pod base, merged and quantized copy lie together: 2.37 times the base at most.
-  const needs = { diskBytes: Math.ceil(base.totalBytes * (handsOn(part) ? 1.1 : 2.5)) };
+  const needs = { diskBytes: part.needs.diskBytes };
   const params = {
     ...{ baseRepo: base.repo, baseCommit: base.commit, needs, ablated },
     ...(ablated ? { precision: spec.ablate?.precision, prompts: spec.ablate?.prompts } : {}),
@@ -179,14 +184,22 @@ const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['
   return runJob(run, pod, { stage: 'prepare', params: params as unknown as Json, needsHubToken: 'read' });
 };
 
-/** Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. */
-async function ablate(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
+/**
+ * Ablates, or puts a finished ablation's adapter onto this pod. An unfinished one continues at its next trial. `elsewhere`:
+ * this pod was not chosen for it.
+ */
+async function ablate(run: Run, part: PodPlan, pod: ReadyPod): Promise<'here' | 'elsewhere'> {
   const { checkpoint } = run.given;
-  if (run.onPod.has('ablate')) return;
+  if (run.onPod.has('ablate')) return 'here';
   // A first pod has nothing of its own to continue from.
   if (run.podAttempts > 1 || checkpoint) {
     const { restored } = await restoreCheckpoint({ run: run.ref, pod, stage: 'ablate', given: checkpoint ?? null });
-    if (restored && run.outputs.ablate) return;
+    if (restored && run.outputs.ablate) return 'here';
+  }
+  if (!part.stages.includes('ablate')) {
+    // Without its adapter an output is worth nothing: the plan's search begins again where it belongs.
+    Reflect.deleteProperty(run.outputs, 'ablate');
+    return 'elsewhere';
   }
   await run.stage(
     'ablate',
@@ -201,6 +214,7 @@ async function ablate(run: Run, part: PodPlan, pod: ReadyPod): Promise<void> {
     ({ chosen, trialsCompleted }) => `trial ${chosen.index} of ${trialsCompleted}, KL ${chosen.kl.toPrecision(3)}`,
   );
   run.onPod.add('ablate');
+  return 'here';
 }
 
 const ablateParams = (run: Run, part: PodPlan): Json => {

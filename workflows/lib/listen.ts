@@ -2,7 +2,6 @@ import { ApplicationFailure, CancellationScope, log, setHandler, workflowInfo } 
 import { STAGES, type Stage } from '../../contract/stage-names.ts';
 import type { Plan, StageReport } from '../../contract/stages.ts';
 import { fromUsd, toUsd } from '../../domain/money.ts';
-import { stagesNotDone } from '../../domain/stages-wanted.ts';
 import { changeFaults, firstAffected, withChanges, type SpecChanges } from '../../domain/spec-changes.ts';
 import { cancelOwnRun, planRun } from '../activity-proxies.ts';
 import * as messages from '../messages.ts';
@@ -76,6 +75,8 @@ function isEdge(edge: unknown): edge is StageReport {
 function extendBudget(run: Run, usd: number): { capUsd: number } {
   const capUsd = toUsd(run.budget.extend(fromUsd(usd)));
   run.deadline.moveSoon();
+  // Other runs count with what this one may spend.
+  run.books.copy();
   run.attributes.set({ BudgetUsd: capUsd });
   run.show();
   return { capUsd };
@@ -102,6 +103,7 @@ async function continueRun(run: Run, changes: SpecChanges): Promise<{ stage: Sta
       );
     }
     run.adoptPlan(plan);
+    run.remedies.startOver();
   }
   log.info('continued', { changed });
   run.jobSeries++;
@@ -116,8 +118,10 @@ async function planAgain(run: Run, changes: SpecChanges): Promise<Plan> {
   const same = { 'base.revision': base.commit, 'budget.capUsd': toUsd(run.budget.currentCap()) };
   try {
     const changed = withChanges(withChanges(spec, changes), same);
-    const notDone = stagesNotDone(run.isBuilt ? { publish: true, verify: true } : {}, undefined);
-    return await planRun({ spec: changed, workflowId, runId, startedAtMs: runStartTime.getTime(), notDone });
+    const notDone = run.stagesNotDone();
+    const heldPerHour = run.budget.snapshot().ratePerHour;
+    const startedAtMs = runStartTime.getTime();
+    return await planRun({ spec: changed, workflowId, runId, startedAtMs, notDone, heldPerHour });
   } catch (error) {
     throw toRunFailure(error);
   }

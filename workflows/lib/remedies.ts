@@ -27,6 +27,13 @@ export class Remedies {
     return { ...part, ladder: part.ladder.filter(({ memoryGb }) => memoryGb > tooSmall) };
   }
 
+  /** A person continues with another plan: what was found out about the former one no longer holds. */
+  startOver(): void {
+    this.batchCap = null;
+    this.tooSmallGb.clear();
+    this.repeats.clear();
+  }
+
   /** The most prompts an ablation may work on at once, on the pod that is held. */
   maxBatchSize(part: PodPlan): number {
     const planned = this.rung(part)?.maxBatchSize ?? HERETICS_OWN;
@@ -88,7 +95,9 @@ export class Remedies {
         this.changeSpec((spec) => ({ ...spec, quantize: { ...spec.quantize, groupSize: change.groupSize } }));
         return;
       case 'otherPod':
-        if (change.moreThanGb !== null) this.tooSmallGb.set(part.stages.join(), change.moreThanGb);
+        if (change.moreThanGb === null) return;
+        this.tooSmallGb.set(part.stages.join(), change.moreThanGb);
+        this.batchCap = null;
         return;
       case 'repeat':
         this.repeats.set(stage, (this.repeats.get(stage) ?? 0) + 1);

@@ -1,5 +1,6 @@
 import { condition, log, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import type { RunRef } from '../../contract/activities.ts';
+import type { PipelineSpec } from '../../contract/spec.ts';
 import { STAGES, type PodJobStage, type Stage } from '../../contract/stage-names.ts';
 import type {
   DurableStage,
@@ -14,7 +15,7 @@ import type { MicroUsd } from '../../contract/units.ts';
 import { toMs } from '../../domain/duration.ts';
 import { formatUsd, toUsd, ZERO_USD } from '../../domain/money.ts';
 import { firstAffected } from '../../domain/spec-changes.ts';
-import { whyNotWanted } from '../../domain/stages-wanted.ts';
+import { stagesNotDone, whyNotWanted } from '../../domain/stages-wanted.ts';
 import { checkGiven } from '../activity-proxies.ts';
 import type { ApprovalStage } from '../messages.ts';
 import { Attention } from './attention.ts';
@@ -138,6 +139,11 @@ export class Run {
     return reason === null;
   }
 
+  /** Stages that a plan made now need not provide for. */
+  stagesNotDone(): Stage[] {
+    return stagesNotDone(this.isBuilt ? { publish: true, verify: true } : {}, this.until);
+  }
+
   /** Says of every stage that never ran why it did not. */
   skipRest(): void {
     for (const { stage, state } of this.board.list()) {
@@ -159,8 +165,11 @@ export class Run {
 
   /** Goes on with a changed plan of the same run: what the change affects is made again. */
   adoptPlan(plan: Plan): void {
-    const affected = firstAffected(this.requirePlan().spec, plan.spec);
+    const before = this.requirePlan().spec;
+    const affected = firstAffected(before, plan.spec);
     this.plan = plan;
+    // prepare brings them to the pod; it is idempotent, and what it did else stays.
+    if (dataSetsOf(before) !== dataSetsOf(plan.spec)) this.onPod.delete('prepare');
     if (affected === null) return;
     const stale = STAGES.slice(STAGES.indexOf(affected));
     for (const stage of stale) {
@@ -261,5 +270,8 @@ export class Run {
     setCurrentDetails(currentDetails(this.progress()));
   }
 }
+
+const dataSetsOf = ({ ablate, quantize }: PipelineSpec): string =>
+  JSON.stringify([ablate?.prompts, quantize.calibration]);
 
 const GIVEN_STAGES = ['ablate', 'verify', 'publish'] as const satisfies readonly DurableStage[];

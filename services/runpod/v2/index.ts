@@ -30,8 +30,9 @@ function accountWhileItLives(options: GraphqlOptions): () => Promise<Account> {
     try {
       return await readAccount(graphql);
     } catch (error) {
-      if (!(error instanceof RunPodError && error.code === 'Retired')) throw error;
-      lives = false;
+      // A key without rights there, or an outage of it, is no fault of v2.
+      if (!(error instanceof RunPodError)) throw error;
+      lives = error.code !== 'Retired';
       return NOT_SAID;
     }
   };
