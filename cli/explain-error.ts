@@ -1,6 +1,6 @@
 import { ApplicationFailure, TemporalFailure, WorkflowFailedError } from '@temporalio/client';
 import { TemporalUnreachable } from '../client/connect.ts';
-import { RunAlreadyRunning, RunNotFound } from '../client/pipelines.ts';
+import { NoWorkerAnswers, RunAlreadyRunning, RunNotFound } from '../client/pipelines.ts';
 import { SpecFileError } from '../client/spec-file.ts';
 import type { FailureType } from '../contract/failures.ts';
 
@@ -78,6 +78,14 @@ export function explain(error: unknown): Explained {
       message: error.message,
       next: 'watch it with: anneal run watch <name>; or cancel it first',
       exitCode: EXIT.refused,
+    };
+  }
+  if (error instanceof NoWorkerAnswers) {
+    return {
+      type: error.name,
+      message: error.message,
+      next: 'start one: anneal up (local world) or npm run worker; the run is safe with Temporal meanwhile',
+      exitCode: EXIT.unreachable,
     };
   }
   if (error instanceof RunNotFound) {

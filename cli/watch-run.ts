@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { resultOf, viewRun, type RunView } from '../client/pipelines.ts';
+import { NoWorkerAnswers, resultOf, viewRun, type RunView } from '../client/pipelines.ts';
 import type { PipelineResult } from '../contract/stages.ts';
 import type { CommandContext } from './context.ts';
 import { edgeLines, stageLines } from './progress-view.ts';
@@ -30,10 +30,25 @@ export async function watchRun(
     }
     before = view;
   };
+  let silent = false;
+  /** undefined while no worker answers, which is said once: the run goes on when one polls again. */
+  const look = async (): Promise<RunView | undefined> => {
+    try {
+      const view = await viewRun(client, name, runId);
+      silent = false;
+      return view;
+    } catch (error) {
+      if (!(error instanceof NoWorkerAnswers)) throw error;
+      if (!silent) out.note(`${error.message}; the run is safe with Temporal and goes on when a worker polls again`);
+      silent = true;
+      drawn = 0;
+      return undefined;
+    }
+  };
   for (;;) {
-    const view = await viewRun(client, name, runId);
-    show(view);
-    if (view.status !== 'RUNNING') break;
+    const view = await look();
+    if (view) show(view);
+    if (view && view.status !== 'RUNNING') break;
     await delay(REFRESH_MS, undefined, { signal: interrupted }).catch(() => undefined);
     if (interrupted.aborted) {
       out.note(`stopped watching; the run goes on. Watch again with: anneal run watch ${name}`);

@@ -1,4 +1,10 @@
-import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, type Client } from '@temporalio/client';
+import {
+  isGrpcServiceError,
+  ServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  type Client,
+} from '@temporalio/client';
 import { nameFromPipelineWorkflowId, pipelineWorkflowId, TASK_QUEUES } from '../contract/names.ts';
 import type { PipelineSpec } from '../contract/spec.ts';
 import type { Stage } from '../contract/stage-names.ts';
@@ -19,6 +25,14 @@ export class RunAlreadyRunning extends Error {
 /** No run of this name is known to the server. */
 export class RunNotFound extends Error {
   override readonly name = 'RunNotFound';
+}
+
+/** gRPC's DEADLINE_EXCEEDED and FAILED_PRECONDITION. */
+const UNANSWERED: readonly number[] = [4, 9];
+
+/** The server knows the run, and no worker is there that could tell how it stands. */
+export class NoWorkerAnswers extends Error {
+  override readonly name = 'NoWorkerAnswers';
 }
 
 /** Starts a run under the id its name gives it; starting twice is refused while the first is open. */
@@ -177,5 +191,12 @@ export async function listRuns(client: Client, limit: number): Promise<RunRow[]>
   return rows;
 }
 
-const missing = (error: unknown, name: string): unknown =>
-  error instanceof WorkflowNotFoundError ? new RunNotFound(`there is no run of "${name}"`) : error;
+function missing(error: unknown, name: string): unknown {
+  if (error instanceof WorkflowNotFoundError) return new RunNotFound(`there is no run of "${name}"`);
+  const said = error instanceof ServiceError ? error.cause : error;
+  if (!isGrpcServiceError(said)) return error;
+  // A query is answered by a worker, for closed runs too: none polls, or the one that did has just gone.
+  return UNANSWERED.includes(said.code)
+    ? new NoWorkerAnswers(`no worker answers for "${name}": ${said.details}`)
+    : error;
+}

@@ -44,7 +44,7 @@ export async function announce(environments: Environment[], folder: string): Pro
   if (missing.length === 0) return `the environments are in ${folder}`;
   return (
     `installs ${missing.map(({ name }) => name).join(', ')} into ${folder}: about 11 GB for all of them ` +
-    '(heretic, llm-compressor and two versions of torch), one and a half to six minutes. They are kept; delete the folder to be rid of them.'
+    '(heretic, llm-compressor and two versions of torch), one to six minutes. They are kept; delete the folder to be rid of them.'
   );
 }
 

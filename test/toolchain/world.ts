@@ -15,6 +15,7 @@ import { createServing } from '../../services/runpod/serving.ts';
 import { seedDataSet, seedModel, startHubSimulator, type HubSimulator } from '../../simulators/hub/index.ts';
 import { startRunPodSimulator, type RunPodSimulator } from '../../simulators/runpod/index.ts';
 import type { EngineTemplate } from '../../simulators/runpod/serverless/engine.ts';
+import { processesOf } from '../support/local-world.ts';
 import { required } from '../support/required.ts';
 
 /** A job on this machine's processors is slower than a rehearsal, and what a test kills must be missed soon. */
@@ -184,12 +185,14 @@ export class ToolchainWorld {
     return answer;
   }
 
+  /** Ends everything and checks that no process of this world is left. */
   async stop(): Promise<void> {
     await this.killWorker();
     await this.client.connection.close();
     await this.runpod.close();
     await this.hub.close();
     await downWorld(this.stateDir);
+    expect(await processesOf(this.stateDir)).toEqual([]);
     await rm(this.stateDir, { recursive: true, force: true });
   }
 }
