@@ -29,7 +29,8 @@ async function refused(args: string[], env: NodeJS.ProcessEnv, exitCode: number)
   expect(result.stderr).not.toMatch(/\n {4}at /);
   expect((await world.rented()).pods).toEqual([]);
   expect(await processesOf(cwd)).toEqual([]);
-  return result.stderr;
+  // A refused plan is the command's result, with its reasons; other refusals are errors.
+  return result.stdout + result.stderr;
 }
 
 test('a spec with five faults lists five, each with path and line', async () => {
