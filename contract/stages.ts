@@ -183,6 +183,8 @@ export interface VerifyOutput {
   kl: number | null;
   manifest: Manifest;
   madeOn: string;
+  /** Answers of base and release to the same harmless prompts; absent where the base was not asked. */
+  beforeAfter?: { prompt: string; before: string; after: string }[];
 }
 
 export interface PublishOutput {

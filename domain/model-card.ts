@@ -37,6 +37,7 @@ export function modelCard({ plan, ablate, quantize, verify }: CardFacts): string
       ? ablationSection(plan, ablate)
       : ['The weights of the base model are unchanged except for the steps below.', '']),
     ...(quantized ? quantizationSection(quantize, verify) : []),
+    ...answersSection(verify),
     '## Licence',
     '',
     `The licence of the base model (\`${base.license}\`) applies to this copy. Its LICENSE and NOTICE files are included where the base has them.`,
@@ -69,6 +70,29 @@ function measureRow({ name, base, chosen, outOf }: AblationMeasure): string {
     ? `| refusals over ${outOf ?? 'the'} evaluation prompts | ${chosen} (base ${base}) |`
     : `| held-out projection on the direction | ${figure(chosen)} (base ${figure(base)}) |`;
 }
+
+/** What changed for harmless questions: next to nothing, as a rule. */
+function answersSection({ beforeAfter = [] }: VerifyOutput): string[] {
+  if (beforeAfter.length === 0) return [];
+  return [
+    '## Harmless prompts before and after',
+    '',
+    '| prompt | base | this model |',
+    '|---|---|---|',
+    ...beforeAfter.map(({ prompt, before, after }) => `| ${[prompt, before, after].map(cell).join(' | ')} |`),
+    '',
+    'Greedy decoding, cut short. These show that the weights work, not that the model is safe.',
+    '',
+  ];
+}
+
+/** One line of plain text: an answer may hold anything, and must neither end the table nor become markup. */
+const cell = (text: string): string =>
+  text
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, 200)
+    .replace(/[\\`*_{}[\]<>|#~]/g, '\\$&');
 
 function quantizationSection(quantize: QuantizeOutput, verify: VerifyOutput): string[] {
   return [

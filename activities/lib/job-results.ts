@@ -61,8 +61,12 @@ const verify = z
     kl: z.number().nullable(),
     manifest: z.object({ files: z.array(file.extend({ gitBlobSha1: z.string() })), digest: z.string() }),
     madeOn: z.string(),
+    beforeAfter: z.array(z.object({ prompt: z.string(), before: z.string(), after: z.string() })).optional(),
   })
-  .transform(({ answers, kl, manifest, madeOn }) => ({ answers, kl, manifest, madeOn }));
+  .transform(({ answers, kl, manifest, madeOn, beforeAfter }) => ({
+    ...{ answers, kl, manifest, madeOn },
+    ...(beforeAfter ? { beforeAfter } : {}),
+  }));
 
 const publish = z
   .looseObject({ commit: z.string(), uploadedBytes: z.number(), files: z.number().int() })

@@ -123,6 +123,8 @@ describe('results of jobs', () => {
       releaseBytes: 1,
     });
     expect(toJobResult('verify', { ...verify, x: 1 })).toEqual(verify);
+    const beforeAfter = [{ prompt: 'p', before: 'b', after: 'a' }];
+    expect(toJobResult('verify', { ...verify, beforeAfter })).toEqual({ ...verify, beforeAfter });
     expect(toJobResult('publish', { commit: 'c', uploadedBytes: 1, files: 2, x: 1 })).toEqual({
       commit: 'c',
       uploadedBytes: 1,

@@ -92,6 +92,18 @@ describe('model card', () => {
     expect(card).toContain('| refusals over 100 evaluation prompts | 3 (base 97) |');
   });
 
+  test('shows answers of base and release, and no answer can break out of its cell', () => {
+    expect(modelCard({ plan, ablate, quantize, verify })).not.toContain('before and after');
+    const beforeAfter = [
+      { prompt: 'Name a fruit.', before: 'An apple.', after: 'A | pear\n\n# <b>`x`</b> [y](http://z)' },
+      { prompt: 'Count.', before: '1', after: 'n'.repeat(500) },
+    ];
+    const card = modelCard({ plan, ablate, quantize, verify: { ...verify, beforeAfter } });
+    expect(card).toContain('| Name a fruit. | An apple. | A \\| pear \\# \\<b\\>\\`x\\`\\</b\\> \\[y\\](http://z) |');
+    expect(card).toContain(`| Count. | 1 | ${'n'.repeat(200)} |`);
+    expect(card).toContain('not that the model is safe');
+  });
+
   test('says nothing of refusals where nothing was ablated, and is a finetune where nothing was quantized', () => {
     const bare = modelCard({ plan, ablate: null, quantize: null, verify });
     expect(bare).not.toMatch(/refus|abliterated/i);
