@@ -131,6 +131,8 @@ const serve = z.strictObject({
   workers: workers.prefault({}),
   volume: z.union([z.literal('none'), z.string().regex(/^network:.+/)]).default('none'),
   warmupDeadline: duration.default('45m'),
+  /** The pinned vLLM must answer on the pod before anything is published (`toolchain: gpu`). */
+  checkOnPod: z.boolean().default(false),
   budget: z
     .strictObject({ dailyUsd: usd.nullable().default(null), monthlyUsd: usd.nullable().default(null) })
     .prefault({}),

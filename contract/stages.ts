@@ -89,6 +89,8 @@ export interface ServingPlan {
   servedModelName: string;
   /** GPU memory that one worker needs for weights and a full context. */
   vramGb: number;
+  /** GPU memory that one worker has for them; null where the pool does not say. */
+  usableGb: number | null;
 }
 
 export interface Plan {
@@ -177,6 +179,14 @@ export interface QuantizeOutput {
   releaseBytes: number;
 }
 
+/** `equal`: whether it gave the very answers that verify recorded; `skipped`: why it was not started. */
+export interface ServerCheck {
+  vllm: string | null;
+  maxModelLen: number | null;
+  equal: boolean | null;
+  skipped: string | null;
+}
+
 export interface VerifyOutput {
   answers: { prompt: string; answer: string }[];
   /** First-token KL of the release to the merged model; null where it was skipped. */
@@ -185,6 +195,8 @@ export interface VerifyOutput {
   madeOn: string;
   /** Answers of base and release to the same harmless prompts; absent where the base was not asked. */
   beforeAfter?: { prompt: string; before: string; after: string }[];
+  /** What the pinned vLLM did with the release on the pod; absent where it was not asked for. */
+  server?: ServerCheck;
 }
 
 export interface PublishOutput {

@@ -8,6 +8,7 @@ export function notBuilt(spec: PipelineSpec): SpecFault[] {
   const rehearsed = spec.toolchain === 'rehearsal';
   const prompts = Object.values(spec.ablate?.prompts ?? {}).some((set) => set !== null);
   const wishes: [boolean, string, string][] = [
+    [rehearsed && spec.serve?.checkOnPod === true, 'serve.checkOnPod', 'for toolchain: gpu; leave it out'],
     [rehearsed && prompts, 'ablate.prompts', 'for toolchain: gpu; a rehearsal has its own'],
     [rehearsed && spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'for toolchain: gpu; leave it out'],
     [rehearsed && spec.quantize.calibration !== null, 'quantize.calibration', 'for toolchain: gpu; leave it out'],

@@ -71,6 +71,7 @@ function draftPod(
     ablate: wanted.includes('ablate') ? (spec.ablate?.precision ?? null) : null,
     merge: wanted.includes('merge'),
     quantize: wanted.includes('quantize') && spec.quantize.method === 'awq',
+    serve: wanted.includes('verify') && spec.serve?.checkOnPod === true,
     toolchain: spec.toolchain,
   };
   const needs = needsOf(base, work);

@@ -16,11 +16,15 @@ export interface PodWork {
   /** Whether it writes the merged model: a second copy of the weights, with or without an adapter. */
   merge: boolean;
   quantize: boolean;
+  /** Whether the release is served on it by vLLM before it is published. */
+  serve: boolean;
   toolchain: 'gpu' | 'rehearsal';
 }
 
 /** Both environments together take 13 GB (measured); the same again while their wheels are unpacked. */
 const GPU_CONTAINER_GB = 30;
+/** vLLM's environment, and the same again while it is unpacked. */
+const SERVER_CONTAINER_GB = 20;
 const REHEARSAL_CONTAINER_GB = 20;
 /** Loading streams from disk; Python, CUDA and pinned buffers take some. */
 const GPU_HOST_GB = 16;
@@ -44,7 +48,7 @@ export function needsOf(base: BaseModel, work: PodWork): Needs {
   return {
     vramGb: Math.ceil(vramGb),
     hostMemoryGb: Math.ceil(Math.max(gpu ? GPU_HOST_GB : REHEARSAL_HOST_GB, work.quantize ? quantizeHostGb(base) : 0)),
-    containerDiskGb: gpu ? GPU_CONTAINER_GB : REHEARSAL_CONTAINER_GB,
+    containerDiskGb: gpu ? GPU_CONTAINER_GB + (work.serve ? SERVER_CONTAINER_GB : 0) : REHEARSAL_CONTAINER_GB,
     volumeGb: upToTen(copiesGb * 1.1 * 1.15 + 2),
     diskBytes: Math.ceil(copiesGb * 1.1 * 1e9),
     minCudaVersion: gpu ? GPU_CUDA_VERSION : null,

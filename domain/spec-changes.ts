@@ -58,7 +58,7 @@ const DEPENDS: readonly (readonly [Stage, (spec: PipelineSpec) => unknown])[] = 
   ['prepare', ({ base, toolchain }) => [base.repo, toolchain]],
   ['ablate', ({ ablate }) => ablate],
   ['quantize', ({ quantize }) => quantize],
-  ['verify', ({ smoke }) => [smoke.prompts, smoke.maxTokens]],
+  ['verify', ({ smoke, serve }) => [smoke.prompts, smoke.maxTokens, serve?.checkOnPod ?? false]],
   ['publish', ({ publish }) => publish],
   ['deploy', ({ serve }) => serve],
   ['smoke', ({ smoke }) => smoke],

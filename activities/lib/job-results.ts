@@ -61,11 +61,23 @@ const verify = z
     kl: z.number().nullable(),
     manifest: z.object({ files: z.array(file.extend({ gitBlobSha1: z.string() })), digest: z.string() }),
     madeOn: z.string(),
+    server: z
+      .looseObject({
+        vllm: z.string().optional(),
+        maxModelLen: z.number().int().optional(),
+        equal: z.boolean().optional(),
+        skipped: z.string().optional(),
+      })
+      .transform(({ vllm = null, maxModelLen = null, equal = null, skipped = null }) => ({
+        ...{ vllm, maxModelLen, equal, skipped },
+      }))
+      .nullish(),
     beforeAfter: z.array(z.object({ prompt: z.string(), before: z.string(), after: z.string() })).optional(),
   })
-  .transform(({ answers, kl, manifest, madeOn, beforeAfter }) => ({
+  .transform(({ answers, kl, manifest, madeOn, beforeAfter, server }) => ({
     ...{ answers, kl, manifest, madeOn },
     ...(beforeAfter ? { beforeAfter } : {}),
+    ...(server ? { server } : {}),
   }));
 
 const publish = z

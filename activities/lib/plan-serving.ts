@@ -40,5 +40,6 @@ export function planServing(
     maxModelLen,
     servedModelName: spec.name,
     vramGb,
+    usableGb,
   };
 }

@@ -62,6 +62,7 @@ export function aPlan(spec: PipelineSpec = aSpec(), changes: Partial<Plan> = {})
           maxModelLen: 512,
           servedModelName: spec.name,
           vramGb: 5,
+          usableGb: 72,
         }
       : null,
     estimate: estimateStages(spec, base, pods),

@@ -101,6 +101,7 @@ describe('needs of a pod', () => {
     ablate: 'bf16',
     merge: true,
     quantize: true,
+    serve: false,
     toolchain: 'gpu',
     ...changes,
   });

@@ -9,6 +9,7 @@ const situation = (changes: Partial<Situation> = {}): Situation => ({
   maxBatchSize: 128,
   precision: 'bf16',
   groupSize: 128,
+  maxModelLen: 32_768,
   repeats: 0,
   ...changes,
 });
@@ -29,6 +30,8 @@ function after(now: Situation, { change }: Remedy): Situation {
       return { ...now, precision: change.precision, maxBatchSize: 128 };
     case 'groupSize':
       return { ...now, groupSize: change.groupSize };
+    case 'maxModelLen':
+      return { ...now, maxModelLen: change.maxModelLen };
     case 'repeat':
       return { ...now, repeats: now.repeats + 1 };
     case 'otherPod': {
@@ -79,6 +82,19 @@ test.each([
   expect(remedyFor(stage, said(change), situation(now))?.change ?? null).toEqual(expected);
 });
 
+test.each([
+  ['the estimated maximum model length is 21800.', 32_768, 21_504],
+  ['the estimated maximum model length is 21800.', 16_384, 8_192],
+  ['no figure', 32_768, 16_384],
+  ['no figure', 20_000, 16_384],
+  ['the estimated maximum model length is 3000.', 32_768, null],
+  ['no figure', 4_096, null],
+  ['no figure', null, null],
+])('a server that says "%s" at %s tokens', (message, maxModelLen, expected) => {
+  const remedy = remedyFor('verify', { ...said('shorterContext'), message }, situation({ maxModelLen }));
+  expect(remedy?.change ?? null).toEqual(expected === null ? null : { kind: 'maxModelLen', maxModelLen: expected });
+});
+
 test('what passes by itself is tried again, what a person must mend is not', () => {
   expect(remedyFor('prepare', said(null, 'same'), situation())?.change).toEqual({ kind: 'repeat' });
   expect(remedyFor('prepare', said(null, 'person'), situation())).toBeNull();
@@ -86,7 +102,7 @@ test('what passes by itself is tried again, what a person must mend is not', () 
 });
 
 test('every sequence of changes on one pod ends, whatever the job says', () => {
-  const words = ['smallerBatch', 'largerGpu', 'smallerGroup', 'repeatStep', 'restartDriver'];
+  const words = ['shorterContext', 'smallerBatch', 'largerGpu', 'smallerGroup', 'repeatStep', 'restartDriver'];
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...words), { minLength: 60, maxLength: 60 }), (sequence) => {
       let now = situation();

@@ -105,6 +105,41 @@ test('a group size that does not divide is halved until it does', async () => {
   expect(tests.world.books?.spec).toMatchObject({ quantize: { groupSize: 32 } });
 });
 
+test('a context that does not fit on the pod is shortened, and what is deployed is what was proven', async () => {
+  const serving = aSpec({ toolchain: 'gpu', serve: { gpus: ['ADA_80_PRO'], checkOnPod: true, maxModelLen: 512 } });
+  const asked: unknown[] = [];
+  const deployed: (number | undefined)[] = [];
+  const tooLong = { class: 'ContextTooLong', message: 'estimated maximum model length is 9000', advice: '' };
+  const changes: Partial<Activities> = {
+    planRun: () => {
+      const plan = aPlan(serving);
+      return Promise.resolve({ ...plan, serving: { ...plan.serving!, maxModelLen: 32_768 } });
+    },
+    startJob: ({ stage, params }) => {
+      if (stage === 'verify') asked.push((params as { server: unknown }).server);
+      return Promise.resolve({ state: 'started', attempt: 1 });
+    },
+    followJob: ({ stage }) =>
+      Promise.resolve(
+        stage === 'verify' && asked.length === 1
+          ? { kind: 'failed', failure: { ...tooLong, change: 'shorterContext' } }
+          : { kind: 'succeeded', result: JOB_RESULTS[stage] },
+      ),
+    createEndpoint: ({ endpointName, plan }) => {
+      deployed.push(plan.serving?.maxModelLen);
+      return Promise.resolve(tests.world.createEndpoint(endpointName));
+    },
+  };
+  const fakes = fakeActivities(tests.world, changes);
+  const result = await withPipeline(tests.env, fakes, { spec: serving }, resultOf);
+  expect(asked).toEqual([
+    { maxModelLen: 32_768, memoryGb: 72 },
+    { maxModelLen: 8_192, memoryGb: 72 },
+  ]);
+  expect(deployed).toEqual([8_192, 8_192]);
+  expect(result.remedies).toEqual(['verify: ContextTooLong; context 32768 → 8192 tokens']);
+});
+
 test('a host at fault is given back and another one taken', async () => {
   const { jobs, end } = await run('merge', [failed('otherHost')], resultOf);
   expect(jobs).toHaveLength(2);

@@ -239,8 +239,11 @@ const quantize = (run: Run, pod: ReadyPod): Promise<QuantizeOutput> => {
 };
 
 const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
-  const { prompts, maxTokens } = run.requirePlan().spec.smoke;
-  return runJob(run, pod, { stage: 'verify', params: { prompts, maxTokens }, needsHubToken: 'none' });
+  const { spec, serving } = run.requirePlan();
+  const { prompts, maxTokens } = spec.smoke;
+  const server =
+    serving && spec.serve?.checkOnPod ? { maxModelLen: serving.maxModelLen, memoryGb: serving.usableGb } : null;
+  return runJob(run, pod, { stage: 'verify', params: { prompts, maxTokens, server }, needsHubToken: 'none' });
 };
 
 /** Release branch, check from outside, `main`, check again, tag: `main` never holds what was not verified. */

@@ -76,6 +76,7 @@ export class Remedies {
       maxBatchSize: this.maxBatchSize(part),
       precision: ablate?.precision ?? 'bf16',
       groupSize: quantize.groupSize,
+      maxModelLen: this.run.requirePlan().serving?.maxModelLen ?? null,
       repeats: this.repeats.get(stage) ?? 0,
     };
   }
@@ -94,6 +95,9 @@ export class Remedies {
       case 'groupSize':
         this.changeSpec((spec) => ({ ...spec, quantize: { ...spec.quantize, groupSize: change.groupSize } }));
         return;
+      case 'maxModelLen':
+        this.shorten(change.maxModelLen);
+        return;
       case 'otherPod':
         if (change.moreThanGb === null) return;
         this.tooSmallGb.set(part.stages.join(), change.moreThanGb);
@@ -108,6 +112,15 @@ export class Remedies {
   private changeSpec(change: (spec: PipelineSpec) => PipelineSpec): void {
     const plan = this.run.requirePlan();
     this.run.adoptPlan({ ...plan, spec: change(plan.spec) });
+  }
+
+  /** What is deployed later must be what was proven. */
+  private shorten(maxModelLen: number): void {
+    const plan = this.run.requirePlan();
+    const { serving, spec } = plan;
+    if (!serving || !spec.serve) return;
+    const changed = { ...spec, serve: { ...spec.serve, maxModelLen } };
+    this.run.adoptPlan({ ...plan, serving: { ...serving, maxModelLen }, spec: changed });
   }
 
   private rung(part: PodPlan): PodPlan['ladder'][number] | undefined {
