@@ -44,6 +44,10 @@ RECORDED = [
     ("GpuFault", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ("GpuFault", "Failed to initialize NVML: Driver/library version mismatch"),
     ("GpuTooSmall", "ValueError: Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM"),
+    (
+        "GpuTooSmall",
+        "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the",
+    ),
     ("GroupSizeMismatch", "RuntimeError: unflatten: Provided sizes [-1, 128] don't multiply up to the size of dim 1 (96)"),
     (
         "ServerFlagMismatch",

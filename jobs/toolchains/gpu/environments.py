@@ -65,6 +65,8 @@ def _shipped(name: str, disk_bytes: int) -> Environment:
 ABLATE = _shipped("ablate", 7_400_000_000)
 QUANT = _shipped("quant", 7_200_000_000)
 IO = _shipped("io", 120_000_000)
+# Estimated, not measured: vLLM with a torch and CUDA libraries of its own, of another version than those above.
+SERVE = _shipped("serve", 12_000_000_000)
 _UV = _shipped("uv", 60_000_000)
 
 

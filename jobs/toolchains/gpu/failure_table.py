@@ -225,6 +225,14 @@ TABLE: tuple[Row, ...] = (
         "shorterContext",
     ),
     Row(
+        # The weights barely fit: a shorter context would not help.
+        r"No available memory for the cache blocks",
+        "GpuTooSmall",
+        "changed",
+        "The weights leave no room for a context on this GPU. Use a GPU with more memory.",
+        "largerGpu",
+    ),
+    Row(
         r"MemoryError|DefaultCPUAllocator: can't allocate memory|Cannot allocate memory",
         "OutOfMemory",
         "changed",
@@ -252,7 +260,7 @@ def diagnose(tail: str, code: int, *, oom_kills: int = 0) -> Diagnosis:
 
     "Failed to load model with all configured dtypes" is no cause and has no row: the lines before it name one.
     """
-    message = keep_end(f"{tail}\n({_how(code)})".strip())
+    message = _message(tail, code)
     if code in (-signal.SIGKILL, 137) and not any(trace in tail for trace in _TRACES):
         # Whoever is killed says nothing: what stands in the log before is not the cause.
         if oom_kills > 0 or "Killed" in tail:
@@ -262,10 +270,24 @@ def diagnose(tail: str, code: int, *, oom_kills: int = 0) -> Diagnosis:
         return Diagnosis("Killed", "same", None, advice, message)
     said = "\n".join(line for line in tail.splitlines() if not re.search(_HARMLESS, line))
     for row in TABLE:
-        if re.search(row.fragment, said):
-            return Diagnosis(row.failure_class, row.repeat, row.change, row.advice, message)
+        if match := re.search(row.fragment, said):
+            cause = _around(said, match)
+            return Diagnosis(row.failure_class, row.repeat, row.change, row.advice, _message(tail, code, cause))
     advice = "The message holds the last lines of the log; log.txt on the pod holds all of them."
     return Diagnosis("JobCrashed", "person", None, advice, message)
+
+
+def _message(tail: str, code: int, cause: str = "") -> str:
+    """The last lines, and once more the one that was recognised when others came after it and it would be cut off."""
+    message = keep_end(f"{tail}\n({_how(code)})".strip())
+    return message if cause in message else keep_end(f"{tail}\n…\n{cause}\n({_how(code)})")
+
+
+def _around(said: str, match: re.Match[str]) -> str:
+    """The line in which a match ends, or the part of it around that."""
+    start = max(said.rfind("\n", 0, match.end()) + 1, match.end() - 300)
+    stop = said.find("\n", match.end())
+    return said[start : min(stop if stop >= 0 else len(said), match.end() + 200)].strip()
 
 
 def _how(code: int) -> str:

@@ -59,7 +59,8 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without what looks like a secret, and with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith(_SECRET_ENDINGS)}
     # An outer virtual environment must not leak into one chosen by its interpreter.
-    for name in ("VIRTUAL_ENV", "PYTHONHOME"):
+    # QUANTIZATION would make a server read the weights as something that they are not.
+    for name in ("VIRTUAL_ENV", "PYTHONHOME", "QUANTIZATION"):
         kept.pop(name, None)
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
