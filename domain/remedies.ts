@@ -44,7 +44,8 @@ export function remedyFor(stage: PodJobStage, failure: JobFailure, now: Situatio
     case 'smallerBatch':
       return stage === 'ablate' ? lessMemory(because, now) : largerGpu(because, now);
     case 'largerGpu':
-      return largerGpu(because, now);
+      // The server's check has the memory of the endpoint's GPU: a larger pod would change nothing.
+      return stage === 'verify' ? null : largerGpu(because, now);
     case 'smallerGroup':
       return smallerGroup(because, now);
     case 'shorterContext':

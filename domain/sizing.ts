@@ -31,6 +31,8 @@ const GPU_HOST_GB = 16;
 const REHEARSAL_HOST_GB = 2;
 /** torch 2.9 and 2.10 of PyPI are built for it; an older driver would leave the GPU unseen. */
 const GPU_CUDA_VERSION = '12.8';
+/** vLLM 0.27 brings torch 2.13, which is built for CUDA 13. */
+const SERVER_CUDA_VERSION = '13.0';
 
 /**
  * What a pod must have for its work. Volume: base, merged and quantized copy lie on it together, base and merged as they
@@ -51,7 +53,7 @@ export function needsOf(base: BaseModel, work: PodWork): Needs {
     containerDiskGb: gpu ? GPU_CONTAINER_GB + (work.serve ? SERVER_CONTAINER_GB : 0) : REHEARSAL_CONTAINER_GB,
     volumeGb: upToTen(copiesGb * 1.1 * 1.15 + 2),
     diskBytes: Math.ceil(copiesGb * 1.1 * 1e9),
-    minCudaVersion: gpu ? GPU_CUDA_VERSION : null,
+    minCudaVersion: !gpu ? null : work.serve ? SERVER_CUDA_VERSION : GPU_CUDA_VERSION,
   };
 }
 

@@ -143,6 +143,7 @@ describe('needs of a pod', () => {
 
   test('the GPU toolchain asks for the CUDA version its wheels are built for; a rehearsal for none', () => {
     expect(needsOf(QWEN3_8B, work()).minCudaVersion).toBe('12.8');
+    expect(needsOf(QWEN3_8B, work({ serve: true }))).toMatchObject({ minCudaVersion: '13.0', containerDiskGb: 50 });
     expect(needsOf(QWEN3_8B, work({ toolchain: 'rehearsal' }))).toMatchObject({ minCudaVersion: null });
   });
 });
