@@ -55,7 +55,11 @@ export async function watchRun(
       return undefined;
     }
   }
-  const view = await viewRun(client, name, runId);
+  let view = await look();
+  while (!view) {
+    await delay(REFRESH_MS);
+    view = await look();
+  }
   const result = await resultOf(client, view);
   out.result({ view, result }, () => ['', ...renderReport(result)]);
   return result;

@@ -27,8 +27,10 @@ export class RunNotFound extends Error {
   override readonly name = 'RunNotFound';
 }
 
-/** gRPC's DEADLINE_EXCEEDED and FAILED_PRECONDITION. */
-const UNANSWERED: readonly number[] = [4, 9];
+/** gRPC's status codes. */
+const DEADLINE_EXCEEDED = 4;
+const FAILED_PRECONDITION = 9;
+const QUERY_TRIES = 3;
 
 /** The server knows the run, and no worker is there that could tell how it stands. */
 export class NoWorkerAnswers extends Error {
@@ -78,7 +80,9 @@ export async function viewRun(client: Client, name: string, runId?: string): Pro
   const handle = client.workflow.getHandle(pipelineWorkflowId(name), runId);
   try {
     const description = await handle.describe();
-    const [progress, plan] = await Promise.all([handle.query(getProgressQuery), handle.query(getPlanQuery)]);
+    const [progress, plan] = await patiently(() =>
+      Promise.all([handle.query(getProgressQuery), handle.query(getPlanQuery)]),
+    );
     const pending = description.raw.pendingActivities ?? [];
     return {
       workflowId: description.workflowId,
@@ -191,12 +195,27 @@ export async function listRuns(client: Client, limit: number): Promise<RunRow[]>
   return rows;
 }
 
+/** A worker that is busy, or has just taken over and replays, answers late: asked again, it has the run at hand. */
+async function patiently<T>(query: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await query();
+    } catch (error) {
+      if (tries === QUERY_TRIES || statusOf(error)?.code !== DEADLINE_EXCEEDED) throw error;
+    }
+  }
+}
+
+/** gRPC's status code and text of a call that failed. */
+function statusOf(error: unknown): { code: number; details: string } | undefined {
+  const inner = error instanceof ServiceError ? error.cause : error;
+  return isGrpcServiceError(inner) ? inner : undefined;
+}
+
 function missing(error: unknown, name: string): unknown {
   if (error instanceof WorkflowNotFoundError) return new RunNotFound(`there is no run of "${name}"`);
-  const said = error instanceof ServiceError ? error.cause : error;
-  if (!isGrpcServiceError(said)) return error;
+  const status = statusOf(error);
   // A query is answered by a worker, for closed runs too: none polls, or the one that did has just gone.
-  return UNANSWERED.includes(said.code)
-    ? new NoWorkerAnswers(`no worker answers for "${name}": ${said.details}`)
-    : error;
+  const unanswered = status?.code === DEADLINE_EXCEEDED || status?.code === FAILED_PRECONDITION;
+  return unanswered ? new NoWorkerAnswers(`no worker answers for "${name}": ${status.details}`) : error;
 }

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { codeOf, LocalError, reasonOf } from './errors.ts';
 
 const HOST = '127.0.0.1';
@@ -62,6 +63,19 @@ export async function isPortFree(port: number): Promise<boolean> {
     if (codeOf(error) === 'EADDRINUSE') return false;
     throw error;
   }
+}
+
+/**
+ * Whether the port is free within `withinMs`. A killed program of many threads counts as ended before its last thread
+ * has gone, and until then its sockets are open.
+ */
+export async function becomesFree(port: number, withinMs: number): Promise<boolean> {
+  const end = performance.now() + withinMs;
+  while (!(await isPortFree(port))) {
+    if (performance.now() >= end) return false;
+    await delay(50);
+  }
+  return true;
 }
 
 /** Throws unless the port can be opened; the error names the port, how to see who has it, and the way out. */

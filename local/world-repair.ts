@@ -1,5 +1,5 @@
 import { LocalError } from './errors.ts';
-import { isPortFree } from './ports.ts';
+import { becomesFree } from './ports.ts';
 import type { Component } from './world.ts';
 import type { WorldPorts } from './world-ports.ts';
 import {
@@ -60,11 +60,14 @@ const PORTS: Partial<Record<Component, readonly (keyof WorldPorts)[]>> = {
   simulators: ['runpod', 'hub'],
 } satisfies Partial<Record<WorldProcess, readonly (keyof WorldPorts)[]>>;
 
+/** How long the last threads of a killed server may hold its port. */
+const DYING_MS = 3_000;
+
 /** What still runs knows these ports, so others will not do. */
 async function requirePorts(again: readonly Component[], ports: WorldPorts): Promise<void> {
   for (const component of again) {
     for (const name of PORTS[component] ?? []) {
-      if (await isPortFree(ports[name])) continue;
+      if (await becomesFree(ports[name], DYING_MS)) continue;
       throw new LocalError(
         component,
         `${component} has died, and its port ${String(ports[name])} is in use by now. Free it and run \`anneal up\` again, ` +

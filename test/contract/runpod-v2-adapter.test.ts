@@ -332,10 +332,16 @@ describe('account', () => {
     expect(sent()).toEqual(['POST /graphql']);
   });
 
-  test('a failure for the moment is one', async () => {
-    recorder.answer(502, {});
-    await expect(runpod.account()).rejects.toMatchObject({ kind: 'unavailable' });
-  });
+  test.each([502, 403])(
+    'a GraphQL that answers %i is no fault of v2: nothing is said, and it is asked again',
+    async (status) => {
+      recorder.answer(status, {});
+      const unknown = { balance: null, spendPerHour: null, spendLimitPerHour: null, workerQuota: null };
+      expect(await runpod.account()).toEqual(unknown);
+      await runpod.account();
+      expect(sent()).toEqual(['POST /graphql', 'POST /graphql']);
+    },
+  );
 });
 
 test('a used-up window holds reads back, not what ends pods', async () => {

@@ -8,7 +8,7 @@ import { Connection, type Client } from '@temporalio/client';
 import postgres from 'postgres';
 import { connect } from '../../client/connect.ts';
 import { resultOf, startRun, viewRun } from '../../client/pipelines.ts';
-import { freePorts } from '../../local/ports.ts';
+import { becomesFree, freePorts } from '../../local/ports.ts';
 import { startPostgres } from '../../local/postgres.ts';
 import { endProcess, isAlive, type ProcessIdentity } from '../../local/processes.ts';
 import { inWorld } from '../../local/world-env.ts';
@@ -110,6 +110,7 @@ describe('the local world', () => {
     const before = await pids(stateDir);
     await kill(stateDir, 'temporal');
     expect(await currentWorld(stateDir)).toBeUndefined();
+    expect(await becomesFree(world.ports.temporal, 10_000)).toBe(true);
     const thief = createServer().listen(world.ports.temporal, '127.0.0.1');
     await once(thief, 'listening');
     await expect(upWorld(options)).rejects.toThrow(/in use by now.*anneal down/);
