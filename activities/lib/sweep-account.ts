@@ -248,15 +248,19 @@ interface Books {
   at: string;
 }
 
-/** Closes the books on what is confirmed gone. An open run's absent thing may be a create that has not been answered. */
+/**
+ * Closes the books on what is confirmed gone. An open run's absent thing may be a create that has not been answered; a pod
+ * whose id is known and whose hard deadline is past ended itself by its switch.
+ */
 async function releaseHoldings(deps: SweepDependencies, books: Books, failures: SweepFailure[]): Promise<void> {
   const { holdings, things, ended, unread, at } = books;
   const gone = new Set(ended.map(sightingKey));
   const left = things.filter((thing) => !gone.has(sightingKey(thing)));
-  const absent = holdings.filter(({ name, kind, providerId, released, run }) => {
+  const absent = holdings.filter(({ name, kind, providerId, hardDeadlineMs, released, run }) => {
     if (released || unread.has(kind)) return false;
     if (left.some((thing) => thing.resource === kind && (thing.name === name || thing.id === providerId))) return false;
-    return run === 'closed' || ended.some((row) => row.resource === kind && row.name === name);
+    const endedItself = kind === 'pod' && providerId !== null && hardDeadlineMs <= Date.parse(at);
+    return run === 'closed' || endedItself || ended.some((row) => row.resource === kind && row.name === name);
   });
   await every(absent, async ({ name, kind, providerId }) => {
     await deps.registry.releaseHolding(name, at).catch((error: unknown) => {

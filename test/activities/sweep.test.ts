@@ -141,6 +141,17 @@ describe('a sweep', () => {
     expect(await world.registry.openHoldings()).toEqual([]);
   });
 
+  test('nobody can say how the run is: a pod that its switch has ended closes the books once its hard deadline is past', async () => {
+    const world = account();
+    world.pods.pods.delete(await world.rent(NAME, NOW + HOUR));
+    world.runs.set('pipeline/tiny', 'unknown');
+    await world.sweep();
+    expect(await world.registry.openHoldings()).toHaveLength(1);
+    world.later(HOUR);
+    await world.sweep();
+    expect(await world.registry.openHoldings()).toEqual([]);
+  });
+
   test('takes candidate and template of a dead deployment, in that order, and leaves the stable endpoint with its own', async () => {
     const world = account();
     const { endpoints } = world;
