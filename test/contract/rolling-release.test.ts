@@ -1,37 +1,31 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { fileURLToPath } from 'node:url';
 import type { EndpointSettings, TemplateSpec } from '../../services/runpod/port.ts';
 import { DEFAULT_RELEASE_POLICY, type ReleasePolicy } from '../../simulators/runpod/serverless/releases.ts';
-import { API_KEY, startWorld, until } from '../support/runpod-world.ts';
-import { startStandInHub } from '../support/stand-in-hub.ts';
+import { API_KEY, until } from '../support/runpod-world.ts';
+import {
+  deleteServing,
+  endpointSettings,
+  loadsAs,
+  startServingWorld,
+  workerTemplate,
+} from '../support/serving-world.ts';
 
-const HUB_TOKEN = 'hf_token_of_the_worker';
 const OLD = 2048;
 const NEW = 4096;
 const POOL = 'AMPERE_80';
-const engine = [
-  process.execPath,
-  fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
-  ['--max-model-len', '{maxModelLen}'],
-];
 
-let hub: Awaited<ReturnType<typeof startStandInHub>>;
-let world: Awaited<ReturnType<typeof startWorld>>;
+let world: Awaited<ReturnType<typeof startServingWorld>>;
 beforeAll(async () => {
-  hub = await startStandInHub(HUB_TOKEN);
-  world = await startWorld({ hubUrl: hub.url, engine, secrets: { hub: HUB_TOKEN } });
+  world = await startServingWorld();
 });
 afterEach(async () => {
   await policy(DEFAULT_RELEASE_POLICY);
   await stock('High');
-  for (const endpoint of await world.runpod.listEndpoints()) await world.runpod.deleteEndpoint(endpoint.id);
-  for (const template of await world.runpod.listTemplates()) await world.runpod.deleteTemplate(template.name);
+  await deleteServing(world.runpod);
   await until(() => Promise.resolve(workers().length === 0));
 });
 afterAll(async () => {
   await world.close();
-  await hub.close();
 });
 
 const admin = (path: string, body: unknown): Promise<Response> =>
@@ -41,34 +35,11 @@ const policy = (change: Partial<ReleasePolicy>) => admin('releases', change);
 const stock = (word: string) => admin('stock', { pool: POOL, stock: word });
 const workers = () => world.simulator.state().workers;
 
-const template = (release: number, name = 'tiny'): TemplateSpec => ({
-  name: `anneal-t-${name}-${release}`,
-  image: 'runpod/worker-v1-vllm:v2.25.2',
-  containerDiskGb: 150,
-  dockerArgs: '',
-  env: {
-    MODEL_NAME: 'anneal/tiny',
-    MODEL_REVISION: 'abc',
-    HF_TOKEN: '{{ RUNPOD_SECRET_hub }}',
-    // The release's mark: every worker tells it in its list of models.
-    MAX_MODEL_LEN: String(release),
-    OPENAI_SERVED_MODEL_NAME_OVERRIDE: name,
-  },
-});
-const settings = (templateId: string, change: Partial<EndpointSettings>): EndpointSettings => ({
-  name: 'anneal-t-tiny',
-  templateId,
-  gpuPools: POOL,
-  gpuCount: 1,
-  workersMin: 0,
-  workersMax: 1,
-  idleTimeoutSeconds: 60,
-  executionTimeoutMs: 60_000,
-  scalerType: 'QUEUE_DELAY',
-  scalerValue: 15,
-  flashBoot: true,
-  ...change,
-});
+/** The release's mark: every worker tells the length in its list of models. */
+const template = (release: number, name = 'tiny'): TemplateSpec =>
+  workerTemplate({ ...loadsAs(name), MAX_MODEL_LEN: String(release) }, `anneal-t-${name}-${release}`);
+const settings = (templateId: string, change: Partial<EndpointSettings>): EndpointSettings =>
+  endpointSettings(templateId, { gpuPools: POOL, ...change });
 
 /** An endpoint whose old release is warm. */
 async function warm(change: Partial<EndpointSettings> = {}) {

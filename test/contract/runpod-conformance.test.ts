@@ -2,10 +2,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { RunPodError } from '../../services/runpod/errors.ts';
 import { createRunPodGraphql } from '../../services/runpod/graphql.ts';
 import type { GraphqlOptions } from '../../services/runpod/graphql-call.ts';
-import type { EndpointPort, EndpointSettings, PodPort, TemplateSpec } from '../../services/runpod/port.ts';
+import type { EndpointPort, EndpointSettings, PodPort } from '../../services/runpod/port.ts';
 import { createRunPodV2 } from '../../services/runpod/v2/index.ts';
 import type { FaultAction } from '../../simulators/faults.ts';
 import { API_KEY, createPod, podRequest, startWorld, until, untilReachable } from '../support/runpod-world.ts';
+import { deleteServing, endpointSettings, workerTemplate } from '../support/serving-world.ts';
 
 /**
  * The promises of `PodPort` and `EndpointPort` over the wire, the same for each of RunPod's APIs. What one API alone does
@@ -134,8 +135,7 @@ describe.each(names)('%s', (api) => {
     world.simulator.faults.clear();
     await sim('retired', { graphql: false, v2: false });
     for (const pod of await world.runpod.listPods()) await world.runpod.terminatePod(pod.id);
-    for (const endpoint of await world.runpod.listEndpoints()) await world.runpod.deleteEndpoint(endpoint.id);
-    for (const template of await world.runpod.listTemplates()) await world.runpod.deleteTemplate(template.name);
+    await deleteServing(world.runpod);
   });
   afterAll(async () => {
     await world.close();
@@ -428,27 +428,9 @@ describe.each(names)('%s', (api) => {
     });
   });
 
-  const template = (env: Record<string, string> = {}): TemplateSpec => ({
-    name: 'anneal-t-tiny-r20260101-000000',
-    image: 'runpod/worker-v1-vllm:v2.25.2',
-    containerDiskGb: 150,
-    dockerArgs: '',
-    env: { MODEL_NAME: 'anneal/tiny', MODEL_REVISION: 'abc', MAX_MODEL_LEN: '2048', ...env },
-  });
-  const settings = (templateId: string, change: Partial<EndpointSettings> = {}): EndpointSettings => ({
-    name: 'anneal-t-tiny',
-    templateId,
-    gpuPools: 'AMPERE_80,ADA_80_PRO,-NVIDIA H100 PCIe',
-    gpuCount: 1,
-    workersMin: 0,
-    workersMax: 1,
-    idleTimeoutSeconds: 60,
-    executionTimeoutMs: 60_000,
-    scalerType: 'QUEUE_DELAY',
-    scalerValue: 15,
-    flashBoot: true,
-    ...change,
-  });
+  const template = workerTemplate;
+  const settings = (templateId: string, change: Partial<EndpointSettings> = {}): EndpointSettings =>
+    endpointSettings(templateId, { gpuPools: 'AMPERE_80,ADA_80_PRO,-NVIDIA H100 PCIe', ...change });
   const deploy = async (change: Partial<EndpointSettings> = {}) => {
     const { id } = await runpod.saveTemplate(template());
     return runpod.createEndpoint(settings(id, change), CREATE);

@@ -1,24 +1,19 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { fileURLToPath } from 'node:url';
 import { RunPodError } from '../../services/runpod/errors.ts';
-import type { EndpointSettings, TemplateSpec } from '../../services/runpod/port.ts';
+import type { EndpointSettings } from '../../services/runpod/port.ts';
 import { createServing } from '../../services/runpod/serving.ts';
-import { startWorld, until } from '../support/runpod-world.ts';
-import { startStandInHub } from '../support/stand-in-hub.ts';
+import { until } from '../support/runpod-world.ts';
+import {
+  deleteServing,
+  endpointSettings,
+  loadsAs,
+  startServingWorld,
+  workerTemplate,
+} from '../support/serving-world.ts';
 
-const HUB_TOKEN = 'hf_token_of_the_worker';
-const engine = [
-  process.execPath,
-  fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
-  ['--max-model-len', '{maxModelLen}'],
-];
-
-let hub: Awaited<ReturnType<typeof startStandInHub>>;
-let world: Awaited<ReturnType<typeof startWorld>>;
+let world: Awaited<ReturnType<typeof startServingWorld>>;
 beforeAll(async () => {
-  hub = await startStandInHub(HUB_TOKEN);
-  world = await startWorld({ hubUrl: hub.url, engine, secrets: { hub: HUB_TOKEN } });
+  world = await startServingWorld();
 });
 afterEach(async () => {
   world.simulator.faults.clear();
@@ -26,46 +21,16 @@ afterEach(async () => {
     method: 'POST',
     body: JSON.stringify({ pool: 'AMPERE_80', stock: 'High' }),
   });
-  for (const endpoint of await world.runpod.listEndpoints()) await world.runpod.deleteEndpoint(endpoint.id);
-  for (const template of await world.runpod.listTemplates()) await world.runpod.deleteTemplate(template.name);
+  await deleteServing(world.runpod);
   await until(() => Promise.resolve(world.simulator.state().workers.length === 0));
 });
 afterAll(async () => {
   await world.close();
-  await hub.close();
 });
 
-const template = (env: Record<string, string> = {}): TemplateSpec => ({
-  name: 'anneal-t-tiny-r20260101-000000',
-  image: 'runpod/worker-v1-vllm:v2.25.2',
-  containerDiskGb: 150,
-  dockerArgs: '',
-  env: {
-    MODEL_NAME: 'anneal/tiny',
-    MODEL_REVISION: 'abc',
-    HF_TOKEN: '{{ RUNPOD_SECRET_hub }}',
-    MAX_MODEL_LEN: '2048',
-    OPENAI_SERVED_MODEL_NAME_OVERRIDE: 'tiny',
-    ...env,
-  },
-});
-const settings = (templateId: string, change: Partial<EndpointSettings> = {}): EndpointSettings => ({
-  name: 'anneal-t-tiny',
-  templateId,
-  gpuPools: 'AMPERE_80,ADA_80_PRO',
-  gpuCount: 1,
-  workersMin: 0,
-  workersMax: 1,
-  idleTimeoutSeconds: 60,
-  executionTimeoutMs: 60_000,
-  scalerType: 'QUEUE_DELAY',
-  scalerValue: 15,
-  flashBoot: true,
-  ...change,
-});
 const deploy = async (change: Partial<EndpointSettings> = {}, env: Record<string, string> = {}) => {
-  const { id } = await world.runpod.saveTemplate(template(env));
-  return world.runpod.createEndpoint(settings(id, change), { deadlineMs: 5000 });
+  const { id } = await world.runpod.saveTemplate(workerTemplate({ ...loadsAs('tiny'), ...env }));
+  return world.runpod.createEndpoint(endpointSettings(id, change), { deadlineMs: 5000 });
 };
 const codeOf = (action: Promise<unknown>) =>
   action.then(

@@ -4,6 +4,7 @@ import type { EndpointSettings } from '../../services/runpod/port.ts';
 import type { FaultAction } from '../../simulators/faults.ts';
 import { startRecorder, type Recorder } from '../support/recorder.ts';
 import { API_KEY, podRequest, startWorld } from '../support/runpod-world.ts';
+import { deleteServing, endpointSettings } from '../support/serving-world.ts';
 
 /** What the GraphQL adapter does beyond the promises that both adapters keep (runpod-conformance). */
 
@@ -134,28 +135,10 @@ describe('endpoints', () => {
     const env = { MODEL_NAME: 'anneal/tiny' };
     const spec = { name: 'anneal-t-tiny', image: 'i', containerDiskGb: 20, dockerArgs: '', env };
     const { id: templateId } = await runpod.saveTemplate(spec);
-    return runpod.createEndpoint(
-      {
-        name: 'anneal-t-tiny',
-        templateId,
-        gpuPools: 'AMPERE_80',
-        gpuCount: 1,
-        workersMin: 0,
-        workersMax: 1,
-        idleTimeoutSeconds: 33,
-        executionTimeoutMs: 60_000,
-        scalerType: 'REQUEST_COUNT',
-        scalerValue: 7,
-        flashBoot: true,
-        ...change,
-      },
-      { deadlineMs: 5000 },
-    );
+    const own = { gpuPools: 'AMPERE_80', idleTimeoutSeconds: 33, scalerType: 'REQUEST_COUNT', scalerValue: 7 } as const;
+    return runpod.createEndpoint(endpointSettings(templateId, { ...own, ...change }), { deadlineMs: 5000 });
   };
-  afterEach(async () => {
-    for (const endpoint of await runpod.listEndpoints()) await runpod.deleteEndpoint(endpoint.id);
-    for (const template of await runpod.listTemplates()) await runpod.deleteTemplate(template.name);
-  });
+  afterEach(() => deleteServing(runpod));
 
   test('RunPod marks FlashBoot in the name; the name asked for comes back', async () => {
     expect((await deploy({})).name).toBe('anneal-t-tiny');

@@ -1,20 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { FaultRule } from '../../simulators/faults.ts';
 import { preparedPython, startPythonSnippets, type PythonSnippets } from '../support/python-snippets.ts';
-import { API_KEY, startWorld, until } from '../support/runpod-world.ts';
-import { startStandInHub } from '../support/stand-in-hub.ts';
+import { API_KEY, until } from '../support/runpod-world.ts';
+import { startServingWorld } from '../support/serving-world.ts';
 
-const HUB_TOKEN = 'hf_token_of_the_worker';
 const IMAGE = 'runpod/pytorch:1.0.2-cu1281-torch291-ubuntu2204';
-const engine = [
-  process.execPath,
-  fileURLToPath(new URL('../support/stand-in-engine.mjs', import.meta.url)),
-  ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
-];
 /** A job as the SDK's documentation makes one: what is not `input` is wrapped. */
 const ask = (content: string, more: Record<string, unknown> = {}) => ({
   messages: [{ role: 'user', content }],
@@ -31,13 +24,11 @@ interface SdkPod {
 /** The RunPod simulator in front of the unmodified Python SDK. */
 describe('the RunPod simulator and the runpod Python SDK', () => {
   const home = mkdtempSync(join(tmpdir(), 'anneal-runpod-sdk-'));
-  let hub: Awaited<ReturnType<typeof startStandInHub>>;
-  let world: Awaited<ReturnType<typeof startWorld>>;
+  let world: Awaited<ReturnType<typeof startServingWorld>>;
   let python: PythonSnippets;
 
   beforeAll(async () => {
-    hub = await startStandInHub(HUB_TOKEN);
-    world = await startWorld({ hubUrl: hub.url, engine, secrets: { hub: HUB_TOKEN } });
+    world = await startServingWorld();
     python = startPythonSnippets({
       python: preparedPython('ANNEAL_RUNPOD_SDK_PYTHON'),
       imports: 'import asyncio, runpod, runpod.http_client',
@@ -53,7 +44,6 @@ describe('the RunPod simulator and the runpod Python SDK', () => {
   afterAll(async () => {
     await python.close();
     await world.close();
-    await hub.close();
     rmSync(home, { recursive: true, force: true });
   });
 
