@@ -1,4 +1,3 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import { cancellationSignal, log, sleep } from '@temporalio/activity';
 import type { PodRequestInput, ProvisionActivities } from '../contract/activities.ts';
 import type { LadderRung, PodLease, ReadyPod } from '../contract/stages.ts';
@@ -11,6 +10,7 @@ import { readRoom, whyNoRoom } from './lib/admission.ts';
 import { createOnce } from './lib/create-once.ts';
 import { every } from './lib/every.ts';
 import { heartbeating } from './lib/heartbeat.ts';
+import { isProof } from './lib/host-key-proof.ts';
 import { requireHostMemory } from './lib/host-memory.ts';
 import { startPod, stopPod } from './lib/parked-pod.ts';
 import { GONE, rateOf, unlessRefused } from './lib/pod-facts.ts';
@@ -206,10 +206,7 @@ async function provesItself(
     const code = await shipCode(deps, target);
     const { line, hostKey } = await supervise(deps, target, code, 'prove');
     if (line.type !== 'proof') throw fail('HostKeyMismatch', `pod ${podName} did not return a proof of identity`);
-    const expected = createHmac('sha256', deps.ssh.bootValueFor(podName))
-      .update(Buffer.from(hostKey.blob, 'base64'))
-      .digest('hex');
-    if (!sameText(line.macs[hostKey.algorithm] ?? '', expected)) {
+    if (!isProof(line, hostKey, deps.ssh.bootValueFor(podName))) {
       throw fail(
         'HostKeyMismatch',
         `the host at ${address.host}:${address.port} could not prove that it is pod ${podName}`,
@@ -228,6 +225,3 @@ async function provesItself(
     return `sshd at ${address.host}:${address.port} does not answer`;
   }
 }
-
-const sameText = (a: string, b: string): boolean =>
-  a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));

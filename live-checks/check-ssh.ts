@@ -1,4 +1,5 @@
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { isProof } from '../activities/lib/host-key-proof.ts';
 import { shipCode, supervise } from '../activities/lib/supervisor.ts';
 import type { SshTarget } from '../services/ssh/port.ts';
 import type { Live } from './live.ts';
@@ -19,11 +20,7 @@ export async function checkSsh(live: Live, target: SshTarget): Promise<SshTarget
 async function checkIdentity({ deps, sheet }: Live, target: SshTarget): Promise<SshTarget> {
   const code = await shipCode(deps, target);
   const { line, hostKey } = await supervise(deps, target, code, 'prove');
-  const expected = createHmac('sha256', deps.ssh.bootValueFor(target.podName))
-    .update(Buffer.from(hostKey.blob, 'base64'))
-    .digest();
-  const said = Buffer.from((line.type === 'proof' ? line.macs[hostKey.algorithm] : undefined) ?? '', 'hex');
-  const proven = said.length === expected.length && timingSafeEqual(said, expected);
+  const proven = isProof(line, hostKey, deps.ssh.bootValueFor(target.podName));
   sheet.saw(
     'ssh.proof',
     proven,
