@@ -1,3 +1,4 @@
+import { GONE } from '../activities/lib/pod-facts.ts';
 import { formatMs } from '../domain/duration.ts';
 import type { PodAddress } from '../services/runpod/port.ts';
 import { SshError } from '../services/ssh/errors.ts';
@@ -46,7 +47,7 @@ async function addressOf({ deps }: Live, podId: string): Promise<PodAddress | nu
   const pod = await deps.pods.getPod(podId);
   // Right after the create it may not be known yet.
   if (pod === null) return null;
-  if (['EXITED', 'DEAD', 'TERMINATED'].includes(pod.desiredStatus))
+  if (pod.desiredStatus === 'EXITED' || GONE.includes(pod.desiredStatus))
     throw new Error(`the pod ended while it was booting: ${pod.desiredStatus}`);
   return pod.ssh;
 }

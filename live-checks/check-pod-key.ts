@@ -1,3 +1,4 @@
+import { GONE } from '../activities/lib/pod-facts.ts';
 import { writeDeadline } from '../activities/lib/pod-deadline.ts';
 import { POD_ROOT } from '../activities/lib/supervisor.ts';
 import { formatMs } from '../domain/duration.ts';
@@ -41,7 +42,7 @@ export async function checkPodKey(live: Live, { id }: RentedPod, target: SshTarg
 
 async function endOf({ deps }: Live, podId: string): Promise<'gone' | 'EXITED' | undefined> {
   const pod = await deps.pods.getPod(podId);
-  if (pod === null || pod.desiredStatus === 'TERMINATED' || pod.desiredStatus === 'DEAD') return 'gone';
+  if (pod === null || GONE.includes(pod.desiredStatus)) return 'gone';
   return pod.desiredStatus === 'EXITED' ? 'EXITED' : undefined;
 }
 

@@ -1,7 +1,6 @@
+import { GONE } from '../activities/lib/pod-facts.ts';
 import type { Endable } from './undo.ts';
 import type { LiveDependencies } from './live.ts';
-
-const GONE: readonly string[] = ['TERMINATED', 'DEAD'];
 
 /** A pod by its name and by the ids that are known: gone is what neither list nor read knows. */
 export const podOf = ({ pods }: LiveDependencies, name: string): Endable => ({

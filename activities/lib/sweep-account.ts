@@ -13,6 +13,7 @@ import {
 import type { HoldingRow } from '../../services/registry/port.ts';
 import type { ActivityDependencies } from '../dependencies.ts';
 import { every } from './every.ts';
+import { GONE } from './pod-facts.ts';
 import type { AskRunState, WorkflowKey } from './run-state.ts';
 
 export type SweepDependencies = Pick<ActivityDependencies, 'pods' | 'endpoints' | 'registry' | 'settings'>;
@@ -89,8 +90,6 @@ const nothing = (resource: SweptResource): Pick<SweptThing, 'resource' | 'id' | 
   name: '',
 });
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-const GONE: readonly string[] = ['TERMINATED', 'DEAD'];
 
 /** Pods that still exist, in whatever state. */
 async function readPods({ pods }: SweepDependencies): Promise<ListedThing[]> {
