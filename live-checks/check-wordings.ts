@@ -1,7 +1,7 @@
 import { parseRentedName, rentedName } from '../contract/names.ts';
-import { POD_START_COMMAND, POD_WORKSPACE } from '../domain/pod-start.ts';
 import { RunPodError } from '../services/runpod/errors.ts';
 import { CREATE_DEADLINE_MS, type Live } from './live.ts';
+import { smallestPod } from './rent-pod.ts';
 import { podOf } from './things.ts';
 
 const NO_SUCH_GPU = 'NVIDIA ANNEAL LIVE CHECK';
@@ -29,22 +29,7 @@ async function checkUnknownGpu({ deps, plan, sheet, undos, signal }: Live): Prom
   if (!parsed) throw new Error(`${plan.name} is no name of ours`);
   const name = rentedName({ ...parsed, attempt: 2 });
   const undo = undos.note(podOf(deps, name));
-  const request = {
-    name,
-    image: plan.image,
-    gpuTypeId: NO_SUCH_GPU,
-    gpuCount: 1,
-    cloud: 'SECURE',
-    dataCenterId: null,
-    containerDiskGb: plan.containerDiskGb,
-    volumeGb: plan.volumeGb,
-    volumeMountPath: POD_WORKSPACE,
-    minMemoryGb: 1,
-    minCudaVersion: null,
-    ports: '22/tcp',
-    env: {},
-    startCommand: POD_START_COMMAND,
-  } as const;
+  const request = smallestPod(plan, name, NO_SUCH_GPU, {});
   signal.throwIfAborted();
   undo.sent();
   try {

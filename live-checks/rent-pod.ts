@@ -93,24 +93,32 @@ function podRequest({ deps, plan }: Live, { gpuTypeId, boundMs }: LiveRung): Pod
       lifetimeMs: boundMs,
     },
   });
-  return {
-    name: plan.name,
-    image: plan.image,
-    gpuTypeId,
-    gpuCount: 1,
-    cloud: 'SECURE',
-    dataCenterId: null,
-    containerDiskGb: plan.containerDiskGb,
-    volumeGb: plan.volumeGb,
-    volumeMountPath: POD_WORKSPACE,
-    minMemoryGb: HOST_MEMORY_GB,
-    minCudaVersion: MIN_CUDA,
-    ports: '22/tcp',
-    // Looks every second, so that "now" can be said in seconds.
-    env: { ...env, ANNEAL_DEADMAN_CHECK_SECONDS: '1' },
-    startCommand: POD_START_COMMAND,
-  };
+  // Looks every second, so that "now" can be said in seconds.
+  return smallestPod(plan, plan.name, gpuTypeId, { ...env, ANNEAL_DEADMAN_CHECK_SECONDS: '1' });
 }
+
+/** The least that can be rented: one GPU of the secure cloud, wherever there is one. */
+export const smallestPod = (
+  { image, containerDiskGb, volumeGb }: Live['plan'],
+  name: string,
+  gpuTypeId: string,
+  env: PodRequest['env'],
+): PodRequest => ({
+  name,
+  image,
+  gpuTypeId,
+  gpuCount: 1,
+  cloud: 'SECURE',
+  dataCenterId: null,
+  containerDiskGb,
+  volumeGb,
+  volumeMountPath: POD_WORKSPACE,
+  minMemoryGb: HOST_MEMORY_GB,
+  minCudaVersion: MIN_CUDA,
+  ports: '22/tcp',
+  env,
+  startCommand: POD_START_COMMAND,
+});
 
 function judgeAnswer({ sheet, plan }: Live, pod: Pod, { gpuTypeId, pricePerHour }: LiveRung, tookMs: number): void {
   const faults = [

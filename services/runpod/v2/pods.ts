@@ -114,28 +114,27 @@ async function listPods(call: RestCall): Promise<Pod[]> {
  */
 function podCreator(call: RestCall) {
   let minRam = true;
-  const send = async (podRequest: PodRequest, options: CreateOptions): Promise<Pod> => {
+  const send = async (podRequest: PodRequest, options: CreateOptions): Promise<CreatePodOutcome> => {
     const request = { operation: 'createPod', method: 'POST', path: '/pods', creates: true } as const;
     const body = toBody(podRequest, { minRam });
     const sensitive = Object.values(podRequest.env);
-    return toPod(await call.json({ ...request, ...options, body, sensitive }, wireV2PodSchema));
-  };
-  return async (request: PodRequest, options: CreateOptions): Promise<CreatePodOutcome> => {
-    const startedAtMs = Date.now();
     try {
-      return { kind: 'created', pod: await send(request, options) };
-    } catch (error) {
-      if (error instanceof NoCapacity) return { kind: 'noCapacity', message: error.message };
-      if (!minRam || !refusesMinRam(error)) throw error;
-    }
-    minRam = false;
-    try {
-      const deadlineMs = options.deadlineMs - (Date.now() - startedAtMs);
-      return { kind: 'created', pod: await send(request, { ...options, deadlineMs }) };
+      const pod = toPod(await call.json({ ...request, ...options, body, sensitive }, wireV2PodSchema));
+      return { kind: 'created', pod };
     } catch (error) {
       if (error instanceof NoCapacity) return { kind: 'noCapacity', message: error.message };
       throw error;
     }
+  };
+  return async (request: PodRequest, options: CreateOptions): Promise<CreatePodOutcome> => {
+    const startedAtMs = Date.now();
+    try {
+      return await send(request, options);
+    } catch (error) {
+      if (!minRam || !refusesMinRam(error)) throw error;
+    }
+    minRam = false;
+    return send(request, { ...options, deadlineMs: options.deadlineMs - (Date.now() - startedAtMs) });
   };
 }
 
