@@ -43,9 +43,9 @@ export interface FollowerContext {
 
 /**
  * Follows one job over one SSH channel at a time. Lines become heartbeats, so the heartbeat stops when the job's beat
- * stops. The log is stored as it comes. A cut channel is opened again from the last offset, for a bounded time. A pod that is said to run and stays
- * silent for longer than that, over all attempts, counts as gone; silence during which the provider cannot be asked either
- * is our own network's and does not count.
+ * stops. The log is stored as it comes. A cut channel is opened again from the last offset, for a bounded time. A pod that
+ * is said to run and stays silent for longer than that, over all attempts, counts as gone; silence during which the
+ * provider cannot be asked either is our own network's and does not count.
  */
 export class Follower {
   private readonly context: FollowerContext;

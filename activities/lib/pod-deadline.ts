@@ -33,8 +33,8 @@ const bounded = (hardDeadlineMs: number): string =>
   new Date(Math.min(hardDeadlineMs, Date.now() + 7 * 86_400_000)).toISOString();
 
 /**
- * Tells the pod's dead-man switch its hard deadline, and renews its lease; a moment that has passed is ignored there. Atomic by rename. The
- * pod's own clock turns the time that is left into a moment, so clocks need not agree.
+ * Tells the pod's dead-man switch its hard deadline, and renews its lease; a moment that has passed is ignored there.
+ * Atomic by rename. The pod's own clock turns the time that is left into a moment, so clocks need not agree.
  */
 export async function writeDeadline(
   { ssh }: Pick<Dependencies, 'ssh'>,
