@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def test_another_lock_makes_another_environment_and_removes_the_old_one(place: P
     place.lock.write_text("tiny==1.1 \\\n    --hash=sha256:01\n")
     new = ensure(place.context, place.environment)
     assert new != old and new.exists() and not old.exists()
+
+
+def test_one_that_needs_another_python_is_made_with_it(place: Place) -> None:
+    other = replace(place.environment, needs_python="3.12")
+    ensure(place.context, other)
+    assert (place.bin / "calls").read_text().splitlines()[0].split()[-3:-1] == ["--python", "3.12"]
+    assert replace(other, needs_python="3.13").key != other.key
 
 
 def test_one_without_a_marker_is_made_anew(place: Place) -> None:

@@ -21,8 +21,9 @@ from preflight import machine
 from tests.conftest import Pod
 from tests.test_stages import floats, read_raw
 from toolchains.gpu import prompt_sets
+from toolchains.gpu.driver import require_cuda
 from toolchains.gpu.model_facts import facts_of, fitting_group_size
-from toolchains.gpu.prepare import _require_driver, _require_fitting_gpu, data_set_of
+from toolchains.gpu.prepare import _require_fitting_gpu, data_set_of
 from toolchains.gpu.quantize import finish, group_size_for, require_supported, widths_of
 from toolchains.weights import checkpoint
 
@@ -237,10 +238,10 @@ def test_the_driver_is_read_and_judged(
     assert (found["gpuName"], found["gpuCount"], found["driverCuda"]) == ("NVIDIA H100 80GB HBM3", 1, cuda)
     assert found["gpuFreeBytes"] == 81008 * 2**20
     if not refused:
-        return _require_driver(found)
+        return require_cuda(found, 12, "torch", "Use another host.")
     with pytest.raises(JobFailure) as caught:
-        _require_driver(found)
-    assert caught.value.failure_class == "DriverTooOld"
+        require_cuda(found, 12, "torch", "Use another host.")
+    assert caught.value.failure_class == "DriverTooOld" and "torch needs 12" in caught.value.message
 
 
 def test_no_gpu_and_too_small_a_gpu_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +249,7 @@ def test_no_gpu_and_too_small_a_gpu_are_said(tmp_path: Path, monkeypatch: pytest
     found = machine.preflight(tmp_path)
     assert found["gpuCount"] == 0 and found["workspaceWritable"]
     with pytest.raises(JobFailure) as caught:
-        _require_driver(found)
+        require_cuda(found, 12, "torch", "Use another host.")
     assert caught.value.failure_class == "NoGpu"
 
     def context(**params: Any) -> JobContext:

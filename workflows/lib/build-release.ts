@@ -180,6 +180,8 @@ const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['
       ? { quantize: { method: spec.quantize.method, groupSize: spec.quantize.groupSize } }
       : { quantize: { method: 'none' } }),
     ...(quantized ? { calibration: spec.quantize.calibration } : {}),
+    // What verify will need is looked at before the hours of the ablation, not after them.
+    server: part.stages.includes('verify') && spec.serve?.checkOnPod === true,
   };
   return runJob(run, pod, { stage: 'prepare', params: params as unknown as Json, needsHubToken: 'read' });
 };

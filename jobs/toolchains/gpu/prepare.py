@@ -11,8 +11,9 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 from hub.patience import patiently
 from preflight.hub import look_at_hub, read_config
-from toolchains.gpu import environments, prompt_sets
+from toolchains.gpu import environments, prompt_sets, serve_check
 from toolchains.gpu.child import device_of, run_child
+from toolchains.gpu.driver import require_cuda
 from toolchains.gpu.environments import Environment
 from toolchains.gpu.failure_table import known
 from toolchains.gpu.model_facts import ModelFacts, facts_of
@@ -27,20 +28,24 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
 
     Params: `ablated` (true: environments and prompts of an ablation are made), `precision`, `quantize` (`method`,
     `groupSize`), `prompts` and `calibration` (per set: null = heretic's default set, a list of texts, a data set's id, or
-    `{dataset, revision, split, column}`), `device`. Idempotent. With `device: cpu` the checks of the GPU are left out and
-    the result carries `madeOn: cpu`. Raises `NoGpu`, `DriverTooOld`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`,
-    `OwnCode`, `UnknownArchitecture`, `UnsupportedModel`, `GroupSizeMismatch`, and what environments and Hub raise.
+    `{dataset, revision, split, column}`), `server` (true: verify will ask the pinned vLLM on this pod), `device`. Idempotent.
+    With `device: cpu` the checks of the GPU are left out and the result carries `madeOn: cpu`. Raises `NoGpu`,
+    `DriverTooOld`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`, `OwnCode`, `UnknownArchitecture`, `UnsupportedModel`,
+    `GroupSizeMismatch`, and what environments and Hub raise.
     """
     device, ablated = device_of(context), context.param("ablated", bool, True)
+    served = device == "cuda" and context.param("server", bool, False)
     if device == "cuda":
-        _require_driver(found)
+        require_cuda(found, _CUDA_MAJOR, "torch", "Use another host (`minCudaVersion`).")
+    if served:
+        serve_check.require_host(found)
     hub = look_at_hub(context, api, repository, commit)
     facts = facts_of(read_config(context, api, repository, commit))
     group_size = _require_quantizable(context, facts)
     if device == "cuda" and ablated:
         _require_fitting_gpu(context, found, _weight_bytes(context, api, repository, commit))
-    needed = [environments.ABLATE] if ablated else []
-    probes = {environment.name: _probe(context, environment, facts) for environment in [*needed, environments.QUANT]}
+    needed = [*([environments.ABLATE] if ablated else []), environments.QUANT, *([environments.SERVE] if served else [])]
+    probes = {environment.name: _probe(context, environment, facts) for environment in needed}
     environments.forget_downloads()
     return {
         "hub": hub,
@@ -49,18 +54,6 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
         "prompts": _bring_prompts(context, api, ablated),
         "madeOn": device,
     }
-
-
-def _require_driver(found: dict[str, Any]) -> None:
-    if not found["gpuCount"]:
-        raise known("NoGpu", "nvidia-smi lists no GPU", "The host's driver or GPU is at fault: use another pod.")
-    version = found["driverCuda"]
-    if version is not None and int(version.split(".")[0]) < _CUDA_MAJOR:
-        raise known(
-            "DriverTooOld",
-            f"driver {found['driver']} serves CUDA {version}, and {_CUDA_MAJOR} is needed",
-            "Use another host (`minCudaVersion`).",
-        )
 
 
 def _require_quantizable(context: JobContext, facts: ModelFacts) -> int | None:

@@ -17,6 +17,7 @@ from anneal_job.failures import JobFailure
 from preflight import machine
 from toolchains.gpu import environments
 from toolchains.gpu.child import device_of, offline
+from toolchains.gpu.driver import require_cuda
 from toolchains.gpu.failure_table import diagnose, known
 from toolchains.gpu.process_group import Group, running
 from toolchains.gpu.vllm_client import MODEL, Client
@@ -54,19 +55,17 @@ def planned(context: JobContext) -> ServerPlan | str | None:
         raise JobFailure("BadInput", "server must be {maxModelLen, memoryGb} with positive numbers", "Correct the request.")
     if device_of(context) == "cpu":
         return "vLLM's wheel needs CUDA, and this job runs on a CPU"
-    found = machine.preflight(context.paths.work)
-    if not found["gpuCount"]:
-        raise known("NoGpu", "nvidia-smi lists no GPU", "The host's driver or GPU is at fault: use another pod.")
-    if found["driverCuda"] is not None and int(found["driverCuda"].split(".")[0]) < _CUDA_MAJOR:
-        raise known(
-            "DriverTooOld",
-            f"driver {found['driver']} serves CUDA {found['driverCuda']}, and vLLM needs {_CUDA_MAJOR}",
-            "Use a host with a newer driver (`minCudaVersion`), or leave the check by the server out.",
-        )
+    require_host(machine.preflight(context.paths.work))
     # Without further settings vLLM uses the first GPU alone.
     total = machine.gpus_here()[0].memory_bytes
     share = _UTILIZATION if memory_gb is None else min(_UTILIZATION, memory_gb * _GIGABYTE / total)
     return ServerPlan(length, share)
+
+
+def require_host(found: dict[str, Any]) -> None:
+    """Whether the pinned vLLM can start here at all; `found`: preflight of the machine. Raises `NoGpu`, `DriverTooOld`."""
+    advice = "Use a host with a newer driver (`minCudaVersion`), or leave the check by the server out."
+    require_cuda(found, _CUDA_MAJOR, "vLLM", advice)
 
 
 def check(context: JobContext, plan: ServerPlan, prompts: list[str], max_tokens: int, own: list[str]) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def check(context: JobContext, plan: ServerPlan, prompts: list[str], max_tokens:
     started = time.monotonic()
     context.paths.verify.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    command = [str(python.with_name("vllm")), *_arguments(context.paths.release, plan, port)]
+    command = [str(python.with_name("vllm")), *arguments(context.paths.release, plan, port)]
     kills_before = machine.oom_kills()
     with running(command, _settings(python), context.paths.verify) as group:
         server = _Server(context, group, Client(port), kills_before)
@@ -176,7 +175,8 @@ class _Server:
             raise server_failure(ended.tail, ended.code, oom_kills=machine.oom_kills() - self.kills_before)
 
 
-def _arguments(release: Path, plan: ServerPlan, port: int) -> list[str]:
+def arguments(release: Path, plan: ServerPlan, port: int) -> list[str]:
+    """What `vllm` is started with."""
     # No quantization flag: the files say themselves what they are. Rounded down, never up to what the GPU does not have.
     share = math.floor(plan.utilization * 10_000) / 10_000
     return [
