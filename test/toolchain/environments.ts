@@ -12,8 +12,8 @@ interface Environment {
   ready: boolean;
 }
 
-/** What installing needs at most: 11 GB of environments, and the installer's downloads beside them. */
-const ROOM_TO_INSTALL_BYTES = 20e9;
+/** Environments share files with the installer's downloads, which are removed at the end; some of these it only unpacks. */
+const ROOM_TO_INSTALL = 1.25;
 /** What a run leaves on the disk until its end. */
 const ROOM_TO_RUN_BYTES = 2e9;
 
@@ -34,7 +34,8 @@ export async function announce(environments: Environment[], folder: string): Pro
   const missing = environments.filter(({ ready }) => !ready);
   await mkdir(folder, { recursive: true });
   const { bavail, bsize } = await statfs(folder);
-  const needed = missing.length > 0 ? ROOM_TO_INSTALL_BYTES : ROOM_TO_RUN_BYTES;
+  const toInstall = missing.reduce((sum, { bytes }) => sum + bytes, 0);
+  const needed = toInstall * ROOM_TO_INSTALL + ROOM_TO_RUN_BYTES;
   if (bavail * bsize < needed) {
     throw new Error(
       `${folder} has ${gigabytes(bavail * bsize)} free, and ${gigabytes(needed)} are needed. ` +
@@ -43,8 +44,8 @@ export async function announce(environments: Environment[], folder: string): Pro
   }
   if (missing.length === 0) return `the environments are in ${folder}`;
   return (
-    `installs ${missing.map(({ name }) => name).join(', ')} into ${folder}: about 11 GB for all of them ` +
-    '(heretic, llm-compressor and two versions of torch), one to six minutes. They are kept; delete the folder to be rid of them.'
+    `installs ${missing.map(({ name }) => name).join(', ')} into ${folder}: at most ${gigabytes(toInstall)} ` +
+    '(heretic, llm-compressor, vLLM, each with its torch), one to six minutes. They are kept; delete the folder to be rid of them.'
   );
 }
 

@@ -3,11 +3,12 @@
 python make_environments.py list|make, in jobs/, with ANNEAL_ENVS set. Prints one JSON object per environment when all are
 there: `name`, `folder`, `bytes`, `ready`. What is made is told on stderr.
 
-`serve` holds only what `transformers serve` needs beside the packages of `quant`, in the versions of its lock: the server
-then runs the very libraries that verified the release.
+`engine` holds only what `transformers serve` needs beside the packages of `quant`, in the versions of its lock: the server
+then runs the very libraries that verified the release. `serve`, the pinned vLLM, is left out where its Python is missing.
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,15 +22,25 @@ from anneal_job.paths import WorkPaths
 from anneal_job.secrets_filter import SecretsFilter
 from toolchains.gpu import environments
 
-SERVE = environments.Environment("serve", Path(__file__).parent / "serve.txt", 40_000_000)
-ALL = (environments.IO, environments.ABLATE, environments.QUANT, SERVE)
+
+def runs(program: str) -> bool:
+    try:
+        return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+ENGINE = environments.Environment("engine", Path(__file__).parent / "engine.txt", 40_000_000)
+ALL = [environments.IO, environments.ABLATE, environments.QUANT, ENGINE]
+if runs(f"python{environments.SERVE.needs_python}"):
+    ALL.append(environments.SERVE)
 
 
 def make() -> None:
     beside = environments.pinned(environments.QUANT.lock)
-    for package, version in environments.pinned(SERVE.lock).items():
+    for package, version in environments.pinned(ENGINE.lock).items():
         if beside.get(package, version) != version:
-            raise SystemExit(f"serve.txt has {package} {version}, the lock of quant {beside[package]}: compile it again")
+            raise SystemExit(f"engine.txt has {package} {version}, the lock of quant {beside[package]}: compile it again")
     root = environments.root()
     root.mkdir(parents=True, exist_ok=True)
     events = EventLog(root / "events.jsonl", SecretsFilter([]))

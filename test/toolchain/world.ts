@@ -210,7 +210,7 @@ const python = (name: string): string => join(environment(name), 'bin', 'python'
 const engine = (): EngineTemplate => [
   python('QUANT'),
   join(repositoryRoot(), 'test', 'toolchain', 'engine.py'),
-  ...['--serve-packages', environment('SERVE')],
+  ...['--serve-packages', environment('ENGINE')],
   ...['--model', '{model}', '--host', '{host}', '--port', '{port}', '--served-model-name', '{names}'],
   ['--max-model-len', '{maxModelLen}'],
   ['--default-chat-template-kwargs', '{chatTemplateKwargs}'],

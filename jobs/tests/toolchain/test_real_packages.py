@@ -12,16 +12,23 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anneal_job.context import JobContext
+from anneal_job.events import EventLog
+from anneal_job.paths import WorkPaths
+from anneal_job.secrets_filter import SecretsFilter
 from tests.conftest import JOBS, SECRET, Pod, until
+from tests.test_gpu_files import SMI
 from tests.test_stages import floats, read_raw
-from toolchains.gpu import environments, heretic_journal
+from toolchains.gpu import environments, heretic_journal, serve_check
+from toolchains.gpu.environments import pinned
+from toolchains.weights.safetensors_io import read_header, read_tensors, write_tensors
 
 HERE = Path(__file__).parent
 NOUNS = [
@@ -66,6 +73,14 @@ base, adapter, out = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
 model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
 model.save_pretrained(out)
+"""
+
+
+# What vLLM 0.27.1 wants of the driver's library in order to be loaded; nothing of it is called.
+LIBCUDA = """
+cuCtxGetCurrent cuCtxSetCurrent cuDeviceGetAttribute cuDevicePrimaryCtxRetain cuGetErrorString cuGetProcAddress_v2
+cuMemAddressFree cuMemAddressReserve cuMemCreate cuMemGetAllocationGranularity cuMemMap cuMemRelease cuMemSetAccess cuMemUnmap
+cuPointerGetAttribute cuTensorMapEncodeTiled
 """
 
 
@@ -139,20 +154,45 @@ def run_python(name: str, *arguments: object, **env: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tools() -> None:
+def tools() -> JobContext:
     """Makes the environments once; a plain `make` of them is the first thing that is tested."""
     if environments.ROOT_VARIABLE not in os.environ:
-        pytest.fail("set ANNEAL_ENVS to a folder on a disk with 20 GB free")
-    from anneal_job.context import JobContext
-    from anneal_job.events import EventLog
-    from anneal_job.paths import WorkPaths
-    from anneal_job.secrets_filter import SecretsFilter
-
+        pytest.fail("set ANNEAL_ENVS to a folder on a disk with 30 GB free")
     root = environments.root()
     root.mkdir(parents=True, exist_ok=True)
     context = JobContext("tools", "prepare", "gpu", {}, WorkPaths(root), EventLog(root / "events.jsonl", SecretsFilter([])))
     for environment in (environments.IO, environments.ABLATE, environments.QUANT):
         assert environments.ensure(context, environment).exists()
+    return context
+
+
+Look = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def look_with_vllm(tools: JobContext, tmp_path_factory: pytest.TempPathFactory) -> Look:
+    """The pinned vLLM's own view of a release, for a GPU that is not there: see look_with_vllm.py."""
+    wanted = f"python{environments.SERVE.needs_python}"
+    if shutil.which("cc") is None:
+        pytest.skip("a C compiler is needed: apt-get install gcc")
+    # A version manager may have a program of this name that only says which version it lacks.
+    if shutil.which(wanted) is None or subprocess.run([wanted, "--version"], capture_output=True).returncode != 0:
+        pytest.skip(f"vLLM's environment is made with {wanted}, which is not on PATH")
+    python = environments.ensure(tools, environments.SERVE)
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    source = "".join(f"int {name}(void) {{ return 100; }}\n" for name in LIBCUDA.split())
+    compile_it = ["cc", "-shared", "-fPIC", "-w", f"-Wl,-soname,{library.name}", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(compile_it, input=source.encode(), check=True)
+
+    def look(release: Path, capability: str) -> dict[str, Any]:
+        words = serve_check.arguments(release, serve_check.ServerPlan(512, 0.9), 8000)
+        command = [str(python), str(HERE / "look_with_vllm.py"), str(library), capability, *words]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return seen
+
+    return look
 
 
 def tiny(folder: Path, kind: str = "qwen3", *more: object) -> Path:
@@ -223,6 +263,35 @@ def test_the_release_is_packed_and_parsed_by_the_servers_library(
         assert (pod.work / "release" / name).read_bytes() == (pod.work / "base" / name).read_bytes()
 
 
+# 9.0: H100 and H200; 8.9: L4, L40S, RTX 4090.
+@pytest.mark.parametrize(("capability", "kernel"), [("9.0", "MacheteLinearKernel"), ("8.9", "MarlinLinearKernel")])
+def test_the_pinned_server_takes_the_release(
+    pipeline: tuple[RealPod, dict[str, Any]], look_with_vllm: Look, capability: str, kernel: str
+) -> None:
+    pod, _ = pipeline
+    assert look_with_vllm(pod.work / "release", capability) == {
+        "version": pinned(environments.SERVE.lock)["vllm"],
+        "quantization": "compressed-tensors",
+        "maxModelLen": 512,
+        "kernels": [kernel],
+        "missing": [],
+    }
+
+
+def test_the_pinned_server_misses_what_a_release_lacks(
+    pipeline: tuple[RealPod, dict[str, Any]], look_with_vllm: Look, tmp_path: Path
+) -> None:
+    pod, _ = pipeline
+    unquantized = look_with_vllm(pod.work / "merged", "9.0")
+    assert (unquantized["quantization"], unquantized["kernels"], unquantized["missing"]) == (None, [], [])
+    shutil.copytree(pod.work / "release", tmp_path / "release")
+    shard = tmp_path / "release/model.safetensors"
+    tensors = read_tensors(shard)
+    del tensors["model.layers.2.mlp.down_proj.weight_zero_point"]
+    write_tensors(shard, tensors, read_header(shard).metadata)
+    assert look_with_vllm(tmp_path / "release", "9.0")["missing"] == ["model.layers.2.mlp.down_proj.weight_zero_point"]
+
+
 def test_verify_records_answers_and_a_small_divergence(pipeline: tuple[RealPod, dict[str, Any]]) -> None:
     pod, results = pipeline
     verified = results["verify"]
@@ -247,14 +316,25 @@ def test_a_release_with_numbers_that_are_not_finite_is_refused(pipeline: tuple[R
     other.end_all()
 
 
-def test_a_narrow_model_is_packed_in_smaller_groups(tmp_path: Path) -> None:
+def test_a_narrow_model_is_packed_in_smaller_groups(look_with_vllm: Look, tmp_path: Path) -> None:
     pod = RealPod(tmp_path)
     tiny(pod.work / "merged", "qwen3", 160)
     result = pod.result("q", "quantize", toolchain="gpu", device="cpu", method="awq", groupSize=128, samples=8)
     assert result["groupSize"] == 32 and result["calibration"]["source"] == "shipped"
     assert parsed_by_0_17(pod.work / "release/config.json", tmp_path) == "pack-quantized 4 32 False"
     assert pod.result("v", "verify", toolchain="gpu", device="cpu", prompts=["hello"], maxTokens=2)["kl"] < 0.1
+    # Machete has no kernel for groups of 32, and 160 is no multiple of Marlin's tiles, which vLLM then fills up.
+    seen = look_with_vllm(pod.work / "release", "9.0")
+    assert (seen["kernels"], seen["missing"]) == (["MarlinLinearKernel"], [])
     pod.end_all()
+
+
+def driver_of(cuda: str, folder: Path) -> Path:
+    """A folder with an `nvidia-smi` that lists a GPU; torch sees none."""
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(SMI.format(driver="570.86.15", cuda=cuda))
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
 
 
 def test_prepare_looks_before_it_downloads(tmp_path: Path) -> None:
@@ -272,8 +352,13 @@ def test_prepare_looks_before_it_downloads(tmp_path: Path) -> None:
         assert [found["environments"][name]["torch"].split("+")[0] for name in ("ablate", "quant")] == ["2.9.1", "2.10.0"]
         assert found["prompts"]["bad"]["prompts"] == len(SETS["bad"]) and (pod.work / "prompts/bad.txt").exists()
         assert (pod.work / "base/config.json").read_bytes() == (model / "config.json").read_bytes()
-        cuda = pod.run("c", "prepare", baseRepo="anneal/tiny", baseCommit=hub["tiny"], **{**common, "device": "cuda"}, **wish)
-        assert cuda["exit"]["failure"]["class"] == "NoGpu"
+        on_gpu = {"baseRepo": "anneal/tiny", "baseCommit": hub["tiny"], **common, **wish, "device": "cuda"}
+        assert pod.run("c", "prepare", **on_gpu)["exit"]["failure"]["class"] == "NoGpu"
+        # A driver as pods have it is new enough for the environments, and not for vLLM: said before the hours of a search.
+        pod.env["PATH"] = f"{driver_of('12.8', tmp_path / 'driver')}:{pod.env['PATH']}"
+        late = pod.run("d", "prepare", **on_gpu, server=True)["exit"]["failure"]
+        assert late["class"] == "DriverTooOld" and "vLLM needs 13" in late["message"]
+        assert pod.run("e", "prepare", **on_gpu)["exit"]["failure"]["class"] == "CudaNotVisible"
         pod.end_all()
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "num_experts": 8}))
