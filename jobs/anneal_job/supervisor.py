@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anneal_job import atomic, process_identity
+from anneal_job import atomic, process_identity, telemetry
 from anneal_job.clock import now_iso
 from anneal_job.events import EventLog
 from anneal_job.failures import Failure, classify_text, failure_of_class, failure_told, keep_end
@@ -91,7 +91,7 @@ class _Run:
         # A new attempt must not be stopped, or judged, by what was meant for the last one.
         paths.stop.unlink(missing_ok=True)
         paths.result.unlink(missing_ok=True)
-        oom_before = _oom_kills()
+        oom_before = telemetry.oom_kills()
         log = LogRelay(paths.log, self._filter)
         events = EventLog(paths.events, self._filter, log.feed)
         process, report_reader = self._spawn_program()
@@ -107,7 +107,7 @@ class _Run:
             signal_number=-code if code < 0 else None,
             report=report,
             stop_asked=self._stop.asked_at is not None,
-            oom_kills=_oom_kills() - oom_before,
+            oom_kills=telemetry.oom_kills() - oom_before,
             log_tail=log.tail(),
         )
         self._record(ending, log)
@@ -220,18 +220,6 @@ def _parse_report(data: bytes) -> Json | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _oom_kills() -> int:
-    """How often the kernel's out-of-memory killer struck in this control group (memory.events of cgroup v2)."""
-    try:
-        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    except (OSError, ValueError):
-        pass
-    return 0
 
 
 def judge(ending: Ending, result_path: Path) -> tuple[str, Failure | None]:

@@ -98,6 +98,17 @@ def memory_limit_bytes() -> int:
     return total
 
 
+def oom_kills() -> int:
+    """How often the kernel's out-of-memory killer struck in this control group, in either cgroup version."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in Path(path).read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return 0
+
+
 def disk_free_bytes(folder: Path) -> int | None:
     try:
         return shutil.disk_usage(folder).free

@@ -13,6 +13,7 @@ from typing import Any
 
 from anneal_job import atomic
 from anneal_job.telemetry import memory_limit_bytes as memory_limit_bytes
+from anneal_job.telemetry import oom_kills as oom_kills
 
 _MEBIBYTE = 1024 * 1024
 
@@ -95,14 +96,6 @@ def _cgroup_counter(file: str, wanted: str) -> int:
         if name == wanted:
             return int(value)
     return 0
-
-
-def oom_kills() -> int:
-    """How often the kernel's out-of-memory killer struck in this control group (memory.events of cgroup v2)."""
-    try:
-        return _cgroup_counter("/sys/fs/cgroup/memory.events", "oom_kill")
-    except (OSError, ValueError):
-        return 0
 
 
 def _writable(workspace: Path) -> bool:

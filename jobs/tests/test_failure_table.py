@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from toolchains.gpu.failure_table import TABLE, diagnose
+from toolchains.gpu.heretic_session import telling
 
 # Recorded output, shortened; where the machine had no GPU or Hub, the text of the tool's source.
 RECORDED = [
@@ -14,6 +15,8 @@ RECORDED = [
         "OutOfMemory",
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
     ),
+    ("OutOfMemory", "RuntimeError: CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    ("OutOfMemory", "RuntimeError: CUDA driver error: out of memory"),
     ("OutOfMemory", "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ("DiskFull", "Error: I/O error: No space left on device (os error 28)"),
     ("DiskFull", "UserWarning: Not enough free disk space to download the file. The expected file size is: 4967.22 MB."),
@@ -43,6 +46,12 @@ RECORDED = [
     ("NoGpu", "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"),
     ("GpuFault", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ("GpuFault", "Failed to initialize NVML: Driver/library version mismatch"),
+    ("GpuBusy", "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+    (
+        "GpuBusy",
+        "ValueError: Free memory on device (20.11/79.11 GiB) on startup is less than desired GPU memory utilization (0.9, 71.2",
+    ),
+    ("GpuUnsupported", "RuntimeError: CUDA error: no kernel image is available for execution on the device"),
     ("GpuTooSmall", "ValueError: Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM"),
     (
         "GpuTooSmall",
@@ -84,6 +93,15 @@ def test_every_row_is_reached_by_a_recorded_fragment() -> None:
 def test_a_generic_load_error_takes_the_cause_before_it() -> None:
     tail = "* Failed (CUDA out of memory.)\nException: Failed to load model with all configured dtypes."
     assert diagnose(tail, 1).change == "smallerBatch"
+
+
+def test_what_heretic_gets_over_is_no_cause() -> None:
+    probing = "* Trying batch size 128... Failed (CUDA out of memory. Tried to allocate 9 GiB)\n* Chosen batch size: 64"
+    trials = "Running trial 4 of 9...\n* KL divergence: nan\nRunning trial 5 of 9..."
+    fault = "CUDA error: an illegal memory access was encountered"
+    assert diagnose(telling(f"{probing}\n{trials}\n{fault}"), 1).failure_class == "GpuFault"
+    assert diagnose(telling("Running trial 4 of 9...\n* KL divergence: nan\nelse"), 1).failure_class == "NonFiniteLogits"
+    assert diagnose(telling(probing.splitlines()[0]), 1).failure_class == "OutOfMemory"
 
 
 def test_what_is_only_said_along_the_way_is_no_cause() -> None:

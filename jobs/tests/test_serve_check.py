@@ -23,6 +23,7 @@ from anneal_job.secrets_filter import SecretsFilter
 from tests.conftest import JOBS, until
 from toolchains.gpu import serve_check, verify
 from toolchains.gpu.environments import MARKER, QUANT, SERVE, Environment, pinned
+from toolchains.gpu.questions import Questions
 from toolchains.gpu.serve_check import ServerPlan, deadline_seconds
 
 STAND_IN = JOBS / "tests/stand_ins/vllm_0_27_1.py"
@@ -106,7 +107,7 @@ class Place:
 
     def check(self, context: JobContext | None = None, own: list[str] | None = None) -> dict[str, Any]:
         own = list(ANSWERS.values()) if own is None else own
-        return serve_check.check(context or self.context(), ServerPlan(8192, 0.25), list(ANSWERS), 24, own)
+        return serve_check.check(context or self.context(), ServerPlan(8192, 0.25), Questions(list(ANSWERS), 24, False), own)
 
     def failure(self) -> JobFailure:
         with pytest.raises(JobFailure) as caught:
@@ -161,6 +162,11 @@ def test_the_release_is_served_as_a_worker_would_and_asked_as_verify_asks(place:
     phases = [json.loads(line)["phase"] for line in place.events.read_text().splitlines()]
     assert "start server" in phases and phases[-1] == "ask server"
     place.require_nothing_left()
+
+
+def test_a_model_that_may_think_is_asked_as_the_endpoint_will_be(place: Place) -> None:
+    verify.run(place.context(prompts=list(ANSWERS), thinking=True, server={"maxModelLen": 8192, "memoryGb": None}))
+    assert [request["chat_template_kwargs"] for request in place.requests()] == [{}, {}]
 
 
 def test_other_answers_are_recorded_and_not_refused(place: Place) -> None:

@@ -89,7 +89,9 @@ def main():
     folder.mkdir(exist_ok=True)
     name = "".join(c if c.isalnum() or c in "_-" else "--" for c in setting(config, "model")) + ".jsonl"
     journal = Journal(folder / name)
-    settings = {key: setting(config, key) for key in ("model", "n_trials", "seed", "export_strategy", "quantization")}
+    settings = {
+        key: setting(config, key) for key in ("model", "n_trials", "seed", "max_batch_size", "export_strategy", "quantization")
+    }
     settings["batch_size"] = 0
     if journal.operations:
         finished = journal.attributes()["finished"]
@@ -105,8 +107,8 @@ def main():
     for component in fault.get("components", ["attn.o_proj", "mlp.down_proj"]):
         print(f"  * {component}: 4 modules total")
     print("\nResident system RAM: 0.96 GB\n")
-    cap = setting(config, "max_batch_size")
-    settings["batch_size"] = settings["batch_size"] or cap
+    # Probing itself succeeds: what it does not cover fails later.
+    settings["batch_size"] = settings["batch_size"] or settings["max_batch_size"]
     print(f"* Chosen batch size: {settings['batch_size']}")
     if settings["batch_size"] > fault.get("largestBatch", 10**9):
         raise Exception("CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -28,6 +28,7 @@ from tests.test_gpu_files import SMI
 from tests.test_stages import floats, read_raw
 from toolchains.gpu import environments, heretic_journal, serve_check
 from toolchains.gpu.environments import pinned
+from toolchains.gpu.questions import Questions
 from toolchains.weights.safetensors_io import read_header, read_tensors, write_tensors
 
 HERE = Path(__file__).parent
@@ -64,6 +65,22 @@ value = json.load(open(sys.argv[1]))["quantization_config"]
 config = QuantizationConfig.model_validate(value)
 group = config.config_groups["group_0"].weights
 print(config.format, group.num_bits, group.group_size, group.symmetric)
+"""
+# Of two models of 30 GB, an 80 GB GPU would hold no third.
+ONE_AT_A_TIME = """
+import json, sys, weakref
+from toolchains.gpu.children import verify_model
+from toolchains.gpu.children.wire import Parent
+opened, alive = [], []
+plain = verify_model._Session._open
+def watched(session, name, folder, place):
+    alive.append([other for other, model in opened if model() is not None])
+    made = plain(session, name, folder, place)
+    opened.append((name, weakref.ref(made._model)))
+    return made
+verify_model._Session._open = watched
+found = verify_model.work(json.loads(sys.argv[1]), Parent(2))
+print(json.dumps([len(found["answers"]), [name for name, _ in opened], alive]))
 """
 DENSE = """
 import sys, torch
@@ -299,6 +316,17 @@ def test_verify_records_answers_and_a_small_divergence(pipeline: tuple[RealPod, 
     assert 0 < verified["kl"] < 0.1 and verified["madeOn"] == "cpu"
     line = pod.run("strict", "verify", toolchain="gpu", device="cpu", prompts=["hello"], maxTokens=2, maxKlQuantized=1e-9)
     assert line["exit"]["failure"]["class"] == "KlTooLarge"
+
+
+def test_verify_holds_one_model_at_a_time(pipeline: tuple[RealPod, dict[str, Any]], tmp_path: Path) -> None:
+    pod, _ = pipeline
+    request: dict[str, Any] = {name: str(pod.work / name) for name in ("base", "merged", "release")}
+    questions = Questions(["hello"], 4, False).to_json()
+    request |= {"sameAsMerged": False, **questions, "klPrompts": ["hello"], "bytes": 10**6, "memoryFreeBytes": 10**9}
+    script = tmp_path / "watched.py"
+    script.write_text(ONE_AT_A_TIME)
+    said = run_python("quant", script, json.dumps({**request, "device": "cpu"}), PYTHONPATH=str(JOBS))
+    assert json.loads(said.splitlines()[-1]) == [1, ["base", "merged", "release"], [[], [], []]]
 
 
 def test_a_release_with_numbers_that_are_not_finite_is_refused(pipeline: tuple[RealPod, dict[str, Any]], tmp_path: Path) -> None:

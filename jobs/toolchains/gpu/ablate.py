@@ -161,8 +161,9 @@ class _Ablation:
         atomic.write_bytes(self._folder / "config.toml", settings.to_toml().encode())
         if journal is not None:
             stored = (search.settings or {}).get("batch_size", 0)
+            # The size is probed again up to the stored limit, which is as old as the search.
             batch = {"batch_size": 0} if stored > self._batch_cap else {}
-            changes = {"n_trials": planned, "seed": seed, **batch}
+            changes = {"n_trials": planned, "seed": seed, "max_batch_size": self._batch_cap, **batch}
             heretic_journal.change_settings(journal, changes, finished=search.started >= planned)
 
     def _plan(self, heretic: Path) -> Plan:

@@ -59,10 +59,11 @@ class Diagnosis:
 # Order decides: the first row that matches is taken, so causes stand before what merely follows from them.
 TABLE: tuple[Row, ...] = (
     Row(
-        r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|HIP out of memory",
+        r"CUDA out of memory|CUDA (?:driver )?error: out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"
+        r"|HIP out of memory",
         "OutOfMemory",
         "changed",
-        "Use a smaller batch; then `precision: bnb_4bit`; then a GPU with more memory.",
+        "Use a GPU with more memory; an ablation also gets by with a smaller batch, or `precision: bnb_4bit`.",
         "smallerBatch",
     ),
     Row(
@@ -141,7 +142,7 @@ TABLE: tuple[Row, ...] = (
         "The chat template refuses a system turn, and the ablation sends one. Use a model whose template takes one.",
     ),
     Row(
-        r"contains either `?inf`?, `?nan`?|KL divergence: nan",
+        r"contains either `?inf`?, `?nan`?|KL divergence: nan(?![\s\S]*Running trial)",
         "NonFiniteLogits",
         "changed",
         "Use bfloat16, never float16; check that the base model itself answers. Then try float32 for a small model.",
@@ -188,6 +189,20 @@ TABLE: tuple[Row, ...] = (
         "changed",
         "The host's GPU is at fault. Continue on another host.",
         "otherHost",
+    ),
+    Row(
+        r"CUDA-capable device\(s\) is/are busy or unavailable"
+        r"|Free memory on device .* is less than desired GPU memory utilization",
+        "GpuBusy",
+        "changed",
+        "Something else uses the host's GPU. Continue on another host.",
+        "otherHost",
+    ),
+    Row(
+        r"no kernel image is available for execution on the device",
+        "GpuUnsupported",
+        "person",
+        "The locked packages hold no code for this GPU. Choose another type under compute.gpus.",
     ),
     Row(
         r"Some modules are dispatched on the CPU or the disk",

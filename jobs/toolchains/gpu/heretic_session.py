@@ -90,9 +90,15 @@ def run_session(context: JobContext, plan: Plan) -> SessionEnd:
             with contextlib.suppress(BrokenPipeError):
                 if stream is not None:
                     stream.close()
-    # Where that line is a fault, it ended the session above; elsewhere it would be taken for the cause.
-    lines = [line for line in state.tail.text().splitlines() if "No GPU or other accelerator detected" not in line]
-    return SessionEnd(state.console.saved, code, "\n".join(lines), state.chosen, state.console.batch_size)
+    return SessionEnd(state.console.saved, code, telling(state.tail.text()), state.chosen, state.console.batch_size)
+
+
+def telling(tail: str) -> str:
+    """The lines that may name a cause. heretic also prints what it gets over: batch sizes that do not fit while it looks
+    for one, and that there is no GPU (where that is a fault, it has ended the session)."""
+    lines = [line for line in tail.splitlines() if "No GPU or other accelerator detected" not in line]
+    probed = max((number for number, line in enumerate(lines) if "Chosen batch size" in line), default=0)
+    return "\n".join(lines[probed:])
 
 
 def _converse(state: _State) -> None:

@@ -20,6 +20,7 @@ from toolchains.gpu.child import device_of, offline
 from toolchains.gpu.driver import require_cuda
 from toolchains.gpu.failure_table import diagnose, known
 from toolchains.gpu.process_group import Group, running
+from toolchains.gpu.questions import Questions
 from toolchains.gpu.vllm_client import MODEL, Client
 from toolchains.weights.release_folder import total_bytes
 
@@ -68,8 +69,8 @@ def require_host(found: dict[str, Any]) -> None:
     require_cuda(found, _CUDA_MAJOR, "vLLM", advice)
 
 
-def check(context: JobContext, plan: ServerPlan, prompts: list[str], max_tokens: int, own: list[str]) -> dict[str, Any]:
-    """Serves work/release on this machine and asks all prompts; `own` are verify's answers, empty where it has none.
+def check(context: JobContext, plan: ServerPlan, questions: Questions, own: list[str]) -> dict[str, Any]:
+    """Serves work/release on this machine and asks all questions; `own` are verify's answers, empty where it has none.
 
     Returns `vllm` (version), `maxModelLen`, `gpuMemoryUtilization`, `answers`, `equal` (null without own answers) and
     `seconds`. Repeatable; the server and all it started are gone afterwards. Raises `ServerNotReady`, `ServerUnusable`,
@@ -87,14 +88,14 @@ def check(context: JobContext, plan: ServerPlan, prompts: list[str], max_tokens:
         server.wait_until_healthy(deadline_seconds(total_bytes(context.paths.release)))
         version = server.ask(server.client.version)
         answers = []
-        for number, prompt in enumerate(prompts, start=1):
-            answers.append(server.answer(prompt, max_tokens))
-            context.events.progress("ask server", number, len(prompts), "prompts")
+        for number, prompt in enumerate(questions.prompts, start=1):
+            answers.append(server.answer(prompt, questions))
+            context.events.progress("ask server", number, len(questions.prompts), "prompts")
     return {
         "vllm": version,
         "maxModelLen": plan.max_model_len,
         "gpuMemoryUtilization": round(plan.utilization, 4),
-        "answers": [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)],
+        "answers": [{"prompt": prompt, "answer": answer} for prompt, answer in zip(questions.prompts, answers, strict=True)],
         "equal": answers == own if own else None,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -141,8 +142,8 @@ class _Server:
             self.context.wait(_POLL_SECONDS)
         self.context.events.progress("start server", seconds, seconds, "seconds")
 
-    def answer(self, prompt: str, max_tokens: int) -> str:
-        return self.ask(lambda: self.client.answer(prompt, max_tokens))
+    def answer(self, prompt: str, questions: Questions) -> str:
+        return self.ask(lambda: self.client.answer(prompt, questions))
 
     def ask(self, question: Callable[[], _T]) -> _T:
         """The answer to one question; a stop or the server's end is noticed meanwhile."""

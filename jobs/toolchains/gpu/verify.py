@@ -12,6 +12,7 @@ from artifacts import manifest
 from preflight.machine import memory_available_bytes
 from toolchains.gpu import environments, prompt_sets, serve_check
 from toolchains.gpu.child import device_of, run_child
+from toolchains.gpu.questions import Questions
 from toolchains.weights import checkpoint
 from toolchains.weights.release_folder import total_bytes
 
@@ -22,18 +23,16 @@ _KL_PROMPTS = 32
 def run(context: JobContext) -> dict[str, Any]:
     """Loads work/release and returns greedy answers, the KL to work/merged in nats and the manifest.
 
-    Params: `prompts` (empty = shipped ones), `maxTokens` (24), `maxKlQuantized` (0.1), `device`, `server` (null, or
-    `{maxModelLen, memoryGb}`: the pinned vLLM must answer from the release, too; see `serve_check`, whose finding is then
-    `server` of the result). Reads only, apart from work/verify; repeatable. What does not fit into memory is left out and
-    named in `skipped` with the reason: `kl` is then null, and `answers` may be empty. Raises `NonFiniteLogits`,
-    `KlTooLarge`, `DamagedWeights`, `DamagedModel`, `NoGpu`, the classes of the failure table and those of `serve_check`.
+    Params: `prompts` (empty = shipped ones), `maxTokens` (24), `maxKlQuantized` (0.1), `thinking` (false: the template is
+    told that there is none), `device`, `server` (null, or `{maxModelLen, memoryGb}`: the pinned vLLM must answer from the
+    release, too; see `serve_check`, whose finding is then `server` of the result). Reads only, apart from work/verify;
+    repeatable. What does not fit into memory is left out and named in `skipped` with the reason: `kl` is then null, and
+    `answers` may be empty. Raises `NonFiniteLogits`, `KlTooLarge`, `DamagedWeights`, `DamagedModel`, `NoGpu`, the classes of
+    the failure table and those of `serve_check`.
     """
     paths = context.paths
-    prompts: list[str] = context.param("prompts", list, []) or prompt_sets.lines_of(_SHIPPED / "verify.txt")
-    if not all(isinstance(prompt, str) and prompt for prompt in prompts):
-        raise JobFailure("BadInput", "prompts must be non-empty texts", "Correct the request.")
+    questions = _questions(context)
     max_kl = context.number("maxKlQuantized", 0.1)
-    max_tokens = context.param("maxTokens", int, 24)
     server = serve_check.planned(context)
     checkpoint.check(paths.release)
     python = environments.ensure(context, environments.QUANT)
@@ -43,9 +42,8 @@ def run(context: JobContext) -> dict[str, Any]:
         "merged": str(paths.merged),
         "release": str(paths.release),
         "sameAsMerged": _linked(paths.release, paths.merged),
-        "prompts": prompts,
+        **questions.to_json(),
         "klPrompts": _kl_prompts(context),
-        "maxTokens": max_tokens,
         "bytes": total_bytes(paths.merged),
         "memoryFreeBytes": memory_available_bytes(),
     }
@@ -57,7 +55,7 @@ def run(context: JobContext) -> dict[str, Any]:
             f"the release differs from the merged model by KL {kl:.4g}, more than {max_kl:g}",
             "Use `quantize: none`, or a smaller group size.",
         )
-    answers = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, found["answers"], strict=False)]
+    answers = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(questions.prompts, found["answers"], strict=False)]
     result: dict[str, Any] = {
         "answers": answers,
         "kl": kl,
@@ -70,12 +68,19 @@ def run(context: JobContext) -> dict[str, Any]:
         pairs = zip(answers, found["before"], strict=True)
         result["beforeAfter"] = [{"prompt": a["prompt"], "before": before, "after": a["answer"]} for a, before in pairs]
     if isinstance(server, serve_check.ServerPlan):
-        result["server"] = serve_check.check(context, server, prompts, max_tokens, found["answers"])
+        result["server"] = serve_check.check(context, server, questions, found["answers"])
     elif server is not None:
         result["server"] = {"skipped": server}
     paths.verify.mkdir(parents=True, exist_ok=True)
     atomic.write_json(paths.verify / "verified.json", result)
     return result
+
+
+def _questions(context: JobContext) -> Questions:
+    prompts: list[str] = context.param("prompts", list, []) or prompt_sets.lines_of(_SHIPPED / "verify.txt")
+    if not all(isinstance(prompt, str) and prompt for prompt in prompts):
+        raise JobFailure("BadInput", "prompts must be non-empty texts", "Correct the request.")
+    return Questions(prompts, context.param("maxTokens", int, 24), context.param("thinking", bool, False))
 
 
 def _linked(release: Path, merged: Path) -> bool:

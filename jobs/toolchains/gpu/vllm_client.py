@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal_job.failures import JobFailure
+from toolchains.gpu.questions import Questions
 
 MODEL = "anneal-check"
 _HOST = "127.0.0.1"
@@ -35,17 +36,17 @@ class Client:
             raise _unusable(f"/version answered {status}")
         return str(json.loads(body)["version"])
 
-    def answer(self, prompt: str, max_tokens: int) -> str:
+    def answer(self, prompt: str, questions: Questions) -> str:
         """The greedy answer. Raises `ServerUnusable`, and `NonFiniteLogits` when a probability of it is not finite."""
         # A penalty from the model's own settings would change greedy answers; verify's own have none either.
         request = {
             "model": MODEL,
             "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": max_tokens,
+            "max_tokens": questions.max_tokens,
             "temperature": 0,
             "repetition_penalty": 1.0,
             "logprobs": True,
-            "chat_template_kwargs": {"enable_thinking": False},
+            "chat_template_kwargs": {} if questions.thinking else {"enable_thinking": False},
         }
         status, body = self._ask("POST", "/v1/chat/completions", request)
         if status != 200:

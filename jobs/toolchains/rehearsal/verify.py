@@ -20,14 +20,15 @@ from toolchains.weights import checkpoint
 def run(context: JobContext) -> dict[str, Any]:
     """Loads work/release and returns greedy answers, the KL to work/merged in nats and the manifest.
 
-    Params: `prompts` (empty = shipped ones), `maxTokens`, `maxKlQuantized`. Reads only, apart from work/verify; repeatable
-    with equal results. Raises `NonFiniteLogits`, `KlTooLarge`, `DamagedWeights` or `DamagedModel`.
+    Params: `prompts` (empty = shipped ones), `maxTokens`, `thinking`, `maxKlQuantized`. Reads only, apart from work/verify;
+    repeatable with equal results. Raises `NonFiniteLogits`, `KlTooLarge`, `DamagedWeights` or `DamagedModel`.
     """
     paths = context.paths
     prompts: list[str] = context.param("prompts", list, []) or prompt_files.lines_of("verify")
     if not all(isinstance(prompt, str) and prompt for prompt in prompts):
         raise JobFailure("BadInput", "prompts must be non-empty texts", "Correct the request.")
     max_tokens = context.param("maxTokens", int, 24)
+    thinking = context.param("thinking", bool, False)
     max_kl = context.number("maxKlQuantized", 0.5)
     checkpoint.check(paths.release)
     release, chat = Decoder.load(paths.release), Chat(paths.release)
@@ -44,7 +45,7 @@ def run(context: JobContext) -> dict[str, Any]:
     compared: list[dict[str, str]] = []
     for number, prompt in enumerate(prompts, start=1):
         context.check_stop()
-        ids = chat.prompt_ids(prompt)
+        ids = chat.prompt_ids(prompt, thinking=thinking)
         answer = chat.decode(greedy(release, ids, max_tokens))
         answers.append({"prompt": prompt, "answer": answer})
         if before is not None:

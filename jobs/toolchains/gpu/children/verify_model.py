@@ -1,18 +1,21 @@
 """Loads models, checks that their numbers are finite, and lets them answer. Runs in the `quant` environment.
 
 Request: `base`, `merged`, `release` (folders or null), `sameAsMerged`, `prompts`, `klPrompts`, `maxTokens`, `bytes` (16-bit
-bytes of the model), `memoryFreeBytes` (host), `device`. One model is in memory at a time.
+bytes of the model), `thinking` (whether the template may open a thought), `memoryFreeBytes` (host), `device`. One model is
+in memory at a time.
 """
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from toolchains.gpu.children.wire import ChildFailure, Json, Parent, serve
 
+_T = TypeVar("_T")
 # Left for activations, key-value cache and the CUDA context.
 _USABLE_SHARE = 0.9
 
@@ -25,12 +28,11 @@ class Room:
     host: int
     device: str
 
-    def place(self, needed: int) -> Any | None:
+    def place(self, needed: int, *, packed: bool) -> Any | None:
         """A `device_map` for a model of this size; None when it fits nowhere."""
-        if self.device == "cpu":
+        if self.device == "cpu" or (packed and not self.whole_on_device(needed)):
+            # Packed weights are placed by their packed size and unpacked where they lie: a GPU would overflow.
             return {"": "cpu"} if needed < self.host * _USABLE_SHARE else None
-        if needed < self.gpu * _USABLE_SHARE:
-            return "auto"
         # Layers that do not fit are held in host memory: slow, but a few short answers are worth it.
         return "auto" if needed < (self.gpu + self.host) * _USABLE_SHARE else None
 
@@ -47,12 +49,14 @@ def work(request: Json, parent: Parent) -> Json:
     torch.set_grad_enabled(False)
     room = _room(request)
     needed, skipped = int(request["bytes"]), {}
-    session = _Session(torch, room, parent, request["maxTokens"])
+    session = _Session(torch, parent, request["maxTokens"], request["thinking"])
     result: Json = {"answers": [], "before": [], "kl": None, "versions": _versions()}
-    if room.place(needed) is None:
+    packed = not request["sameAsMerged"]
+    place = room.place(needed, packed=packed)
+    if place is None:
         reason = f"{needed} bytes fit neither the GPU ({room.gpu} free) nor host memory ({room.host} free)"
         return {**result, "skipped": {"answers": reason, "kl": reason, "before": reason}}
-    compare = not request["sameAsMerged"]
+    compare = packed
     if compare and not room.whole_on_device(needed):
         skipped["kl"] = f"the 16-bit model of {needed} bytes does not fit on the device"
         compare = False
@@ -61,19 +65,18 @@ def work(request: Json, parent: Parent) -> Json:
     elif not room.whole_on_device(needed):
         skipped["before"] = f"the base of {needed} bytes does not fit on the device"
     else:
-        with session.opened("base", request["base"], needed) as base:
-            result["before"] = [base.answer(prompt) for prompt in base.counted(request["prompts"])]
+        whole = room.place(needed, packed=False)
+        result["before"] = session.asked("base", request["base"], whole, lambda base: base.answers(request["prompts"]))
     reference: list[Any] = []
     if compare:
-        with session.opened("merged", request["merged"], needed) as merged:
-            reference = [merged.first_token(prompt) for prompt in merged.counted(request["klPrompts"])]
-    with session.opened("release", request["release"], needed) as release:
-        values = []
-        for number, prompt in enumerate(release.counted(request["klPrompts"])):
-            logits = release.first_token(prompt)
-            if compare:
-                values.append(_kl(torch, reference[number], logits))
-        result["answers"] = [release.answer(prompt) for prompt in release.counted(request["prompts"])]
+        whole = room.place(needed, packed=False)
+        reference = session.asked("merged", request["merged"], whole, lambda merged: merged.first_tokens(request["klPrompts"]))
+
+    def all_of(release: _Model) -> tuple[list[Any], list[str]]:
+        return release.first_tokens(request["klPrompts"]), release.answers(request["prompts"])
+
+    logits, result["answers"] = session.asked("release", request["release"], place, all_of)
+    values = [_kl(torch, before, after) for before, after in zip(reference, logits, strict=True)] if compare else []
     result["kl"] = sum(values) / len(values) if values else (0.0 if request["sameAsMerged"] else None)
     return {**result, "skipped": skipped}
 
@@ -81,27 +84,33 @@ def work(request: Json, parent: Parent) -> Json:
 class _Model:
     """One loaded model."""
 
-    def __init__(self, torch: Any, parent: Parent, name: str, tokenizer: Any, model: Any, max_tokens: int) -> None:
-        self._torch, self._parent, self._name = torch, parent, name
-        self._tokenizer, self._model, self._max_tokens = tokenizer, model, max_tokens
+    def __init__(self, session: _Session, name: str, tokenizer: Any, model: Any) -> None:
+        self._session, self._name, self._tokenizer, self._model = session, name, tokenizer, model
 
-    def counted(self, prompts: list[str]) -> Any:
-        """The prompts one after another, each reported when it is done."""
+    def first_tokens(self, prompts: list[str]) -> list[Any]:
+        """Per prompt the logits of the first answer token, on the CPU. Raises `NonFiniteLogits`."""
+        return self._each(prompts, self._first_token)
+
+    def answers(self, prompts: list[str]) -> list[str]:
+        """Per prompt the greedy answer, without special tokens."""
+        return self._each(prompts, self._answer)
+
+    def _each(self, prompts: list[str], question: Callable[[str], _T]) -> list[_T]:
+        found = []
         for number, prompt in enumerate(prompts, start=1):
-            yield prompt
-            self._parent.progress(self._name, number, len(prompts), "prompts")
+            found.append(question(prompt))
+            self._session.parent.progress(self._name, number, len(prompts), "prompts")
+        return found
 
-    def first_token(self, prompt: str) -> Any:
-        """Logits of the first answer token, on the CPU. Raises `NonFiniteLogits`."""
+    def _first_token(self, prompt: str) -> Any:
         logits = self._model(**self._inputs(prompt)).logits[0].float().cpu()
-        if not self._torch.isfinite(logits).all():
+        if not self._session.torch.isfinite(logits).all():
             raise ChildFailure(
                 "NonFiniteLogits", f"the {self._name} gives numbers that are not finite", "Merge and quantize again."
             )
         return logits[-1]
 
-    def answer(self, prompt: str) -> str:
-        """The greedy answer, without special tokens."""
+    def _answer(self, prompt: str) -> str:
         inputs = self._inputs(prompt)
         # The model's own generation settings would sample, or punish repetition: servers asked for greedy do neither.
         made = self._model.generate(**inputs, generation_config=self._greedy())
@@ -110,8 +119,10 @@ class _Model:
 
     def _inputs(self, prompt: str) -> Any:
         turn = [{"role": "user", "content": prompt}]
+        # As the endpoint's template is told: without a word where the model may think.
+        switches = {} if self._session.thinking else {"enable_thinking": False}
         encoded = self._tokenizer.apply_chat_template(
-            turn, add_generation_prompt=True, return_tensors="pt", return_dict=True, enable_thinking=False
+            turn, add_generation_prompt=True, return_tensors="pt", return_dict=True, **switches
         )
         return encoded.to(self._model.device)
 
@@ -122,42 +133,41 @@ class _Model:
         pad = own.pad_token_id if own.pad_token_id is not None else self._tokenizer.pad_token_id
         return GenerationConfig(
             do_sample=False,
-            max_new_tokens=self._max_tokens,
+            max_new_tokens=self._session.max_tokens,
             eos_token_id=own.eos_token_id,
             pad_token_id=pad if pad is not None else self._tokenizer.eos_token_id,
         )
 
 
+@dataclass(frozen=True)
 class _Session:
     """Opens one model after another."""
 
-    def __init__(self, torch: Any, room: Room, parent: Parent, max_tokens: int) -> None:
-        self._torch, self._room, self._parent, self._max_tokens = torch, room, parent, max_tokens
-        self._model: Any = None
+    torch: Any
+    parent: Parent
+    max_tokens: int
+    thinking: bool
 
-    def opened(self, name: str, folder: str, needed: int) -> _Session:
+    def asked(self, name: str, folder: str, place: Any, questions: Callable[[_Model], _T]) -> _T:
+        """What `questions` gets from one model, of which nothing is left in memory afterwards."""
+        found = questions(self._open(name, folder, place))
+        gc.collect()
+        if self.torch.cuda.is_available():
+            self.torch.cuda.empty_cache()
+        return found
+
+    def _open(self, name: str, folder: str, place: Any) -> _Model:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-        self._parent.progress(f"load {name}", 0, 1, "models")
+        self.parent.progress(f"load {name}", 0, 1, "models")
         vision = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
         kind = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-        model, info = kind.from_pretrained(folder, dtype="auto", device_map=self._room.place(needed), output_loading_info=True)
+        model, info = kind.from_pretrained(folder, dtype="auto", device_map=place, output_loading_info=True)
         if missing := sorted(info["missing_keys"]):
             raise ChildFailure("DamagedModel", f"the {name} has no tensor {missing[0]}", "Merge and quantize again.")
         model.eval()
-        self._parent.progress(f"load {name}", 1, 1, "models")
-        self._model = _Model(self._torch, self._parent, name, AutoTokenizer.from_pretrained(folder), model, self._max_tokens)
-        return self
-
-    def __enter__(self) -> _Model:
-        assert isinstance(self._model, _Model)
-        return self._model
-
-    def __exit__(self, *_: object) -> None:
-        self._model = None
-        gc.collect()
-        if self._torch.cuda.is_available():
-            self._torch.cuda.empty_cache()
+        self.parent.progress(f"load {name}", 1, 1, "models")
+        return _Model(self, name, AutoTokenizer.from_pretrained(folder), model)
 
 
 def _room(request: Json) -> Room:
