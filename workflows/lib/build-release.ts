@@ -172,7 +172,8 @@ const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['
   const { base, spec } = run.requirePlan();
   const ablated = part.stages.includes('ablate');
   const quantized = part.stages.includes('quantize');
-  const needs = { diskBytes: part.needs.diskBytes };
+  const { diskBytes, hostMemoryGb } = part.needs;
+  const needs = { diskBytes, hostMemoryBytes: hostMemoryGb * 1e9 };
   const params = {
     ...{ baseRepo: base.repo, baseCommit: base.commit, needs, ablated },
     ...(ablated ? { precision: spec.ablate?.precision, prompts: spec.ablate?.prompts } : {}),
@@ -245,7 +246,10 @@ const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
   const { prompts, maxTokens } = spec.smoke;
   const server =
     serving && spec.serve?.checkOnPod ? { maxModelLen: serving.maxModelLen, memoryGb: serving.usableGb } : null;
-  return runJob(run, pod, { stage: 'verify', params: { prompts, maxTokens, server }, needsHubToken: 'none' });
+  // What is recorded here is asked of the endpoint: both have to speak in the same manner.
+  const thinking = spec.serve?.thinking !== 'off';
+  const params = { prompts, maxTokens, server, thinking };
+  return runJob(run, pod, { stage: 'verify', params, needsHubToken: 'none' });
 };
 
 /** Release branch, check from outside, `main`, check again, tag: `main` never holds what was not verified. */
