@@ -1,5 +1,18 @@
-import { CancellationScope, getExternalWorkflowHandle, log, workflowInfo } from '@temporalio/workflow';
-import type { EndpointRecord, EndpointRequest, ReleasesServed, RunRef } from '../contract/activities.ts';
+import {
+  type ApplicationFailure,
+  CancellationScope,
+  getExternalWorkflowHandle,
+  log,
+  rootCause,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type {
+  EndpointRecord,
+  EndpointRequest,
+  FormerEndpoint,
+  ReleasesServed,
+  RunRef,
+} from '../contract/activities.ts';
 import { rentedName, stableEndpointName } from '../contract/names.ts';
 import type { DeployOutput, Plan, SmokeOutput, VerifyOutput, WarmupOutput } from '../contract/stages.ts';
 import { toMs } from '../domain/duration.ts';
@@ -79,6 +92,8 @@ class Deployment {
   private readonly creates = new AtMostOnce();
   /** Endpoints this workflow made, by name: a list may not show them yet. */
   private readonly made = new Map<string, string>();
+  /** Why the live endpoint is not as it was, although the new release did not hold there. */
+  private notRestored: ApplicationFailure | null = null;
 
   constructor(input: DeployReleaseInput) {
     this.input = input;
@@ -138,7 +153,18 @@ class Deployment {
     return result;
   }
 
+  /** Ends what must not stay. Fails as CleanupIncomplete when something is not as it was, and names all of it. */
   async cleanUp(): Promise<void> {
+    const { notRestored } = this;
+    try {
+      await this.endDoomed();
+    } catch (error) {
+      throw notRestored ? bothOf(notRestored, error as ApplicationFailure) : error;
+    }
+    if (notRestored) throw notRestored;
+  }
+
+  private async endDoomed(): Promise<void> {
     const { run, plan } = this.input;
     const { cleanupBoundMs, quietPeriodMs } = plan.settings;
     const names = { endpointNames: [...this.doomedEndpoints], templateNames: [...this.doomedTemplates] };
@@ -170,8 +196,29 @@ class Deployment {
       return result;
     } catch (error) {
       log.error('the promoted release did not hold; restoring the former one', { endpointId });
-      await CancellationScope.nonCancellable(() => restoreEndpoint({ endpointId, previous }));
+      await CancellationScope.nonCancellable(() => this.restore(existing, previous, error));
       throw error;
+    }
+  }
+
+  private async restore({ endpointId }: EndpointRecord, previous: FormerEndpoint, reason: unknown): Promise<void> {
+    try {
+      await restoreEndpoint({ endpointId, previous });
+    } catch (error) {
+      const { templateName } = previous;
+      log.error('the former release could not be restored', { endpointId, templateName });
+      // It may serve the new release, so that one's template stays too.
+      this.doomedTemplates.delete(this.candidateName);
+      this.notRestored = failure(
+        'CleanupIncomplete',
+        `${this.stableName} (${endpointId}) did not take its former release back, after: ${rootCause(reason) ?? String(reason)}`,
+        {
+          notRestored: [this.stableName],
+          endpointIds: [endpointId],
+          templateNames: templateName === null ? [] : [templateName],
+        },
+        error as Error,
+      );
     }
   }
 
@@ -215,3 +262,14 @@ class Deployment {
     return record;
   }
 }
+
+/** One failure that names everything that two of them name. */
+const bothOf = (first: ApplicationFailure, second: ApplicationFailure): ApplicationFailure =>
+  failure(
+    'CleanupIncomplete',
+    `${first.message}; ${second.message}`,
+    { ...detailsOf(second), ...detailsOf(first) },
+    second,
+  );
+
+const detailsOf = ({ details }: ApplicationFailure): object => (details?.[0] ?? {}) as object;

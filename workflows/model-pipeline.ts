@@ -1,4 +1,4 @@
-import { CancellationScope, isCancellation, workflowInfo } from '@temporalio/workflow';
+import { CancelledFailure, CancellationScope, isCancellation, workflowInfo } from '@temporalio/workflow';
 import type { Json } from '../contract/json.ts';
 import type { PipelineInput, PipelineResult, Plan } from '../contract/stages.ts';
 import { reserveFor } from '../domain/budget.ts';
@@ -71,6 +71,8 @@ async function serve(run: Run): Promise<void> {
     await attended(run, async () => {
       if (!live || !run.outputs.smoke) live = await deploy(run);
       if (live.created) made = live.deploy;
+      // A cancel that came while the deployment ended has nothing left to interrupt.
+      if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('cancelled while it deployed');
       if (run.wants('register')) await register(run, live);
     });
   } catch (error) {
@@ -79,10 +81,16 @@ async function serve(run: Run): Promise<void> {
   }
 }
 
-const takeDown = (run: Run, { endpointName, endpointId }: DeployReleaseResult['deploy']): Promise<unknown> => {
+async function takeDown(run: Run, { endpointName, endpointId }: DeployReleaseResult['deploy']): Promise<void> {
   const names = { endpointNames: [endpointName], templateNames: [], knownIds: [endpointId] };
-  return CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
-};
+  try {
+    await CancellationScope.nonCancellable(() => releaseEndpoints({ run: run.ref, ...names }));
+  } catch (error) {
+    const details = { endpointNames: [endpointName], endpointIds: [endpointId] };
+    const message = `the provider did not confirm that ${endpointName} is gone`;
+    throw failure('CleanupIncomplete', message, details, error as Error);
+  }
+}
 
 /** Handlers exist before the first await, so that no early message is lost. The money is read leniently: plan parses. */
 function openRun({ spec, outputs, until }: PipelineInput): Run {

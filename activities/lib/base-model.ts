@@ -64,12 +64,16 @@ export async function readBase(hub: HubPort, spec: PipelineSpec, findings: Findi
   if (badName) findings.refusals.push(badName);
   const files = await hub.listFiles(repo, model.commit);
   const totalBytes = files
-    .filter((file) => file.path.endsWith('.safetensors'))
+    .filter(({ path }) => isOneModelsWeights(path))
     .reduce((sum, file) => sum + file.size, 0);
   if (totalBytes === 0) findings.refusals.push(`${repo} has no safetensors weights`);
   const facts = { repo, commit: model.commit, license: model.license ?? 'unknown', totalBytes };
   return { ...facts, ...(await readConfig(hub, spec, model.commit, findings)) };
 }
+
+/** The job leaves the same files where they are (jobs/hub/download.py): second copies in a folder or in Mistral's own form. */
+const isOneModelsWeights = (path: string): boolean =>
+  path.endsWith('.safetensors') && !path.includes('/') && !path.startsWith('consolidated');
 
 type ConfigFacts = Pick<Plan['base'], 'architecture' | 'contextLength' | 'shape'>;
 

@@ -15,8 +15,12 @@ from hub.activity_watch import folder_bytes, watching
 from hub.patience import patiently
 from hub.remote_tree import RemoteFile, files_at
 
-# Weights in other formats would double the download; .gitattributes belongs to the Hub.
-IGNORED_PATTERNS = ["*.bin", "*.pth", "*.gguf", "original/*", ".gitattributes"]
+# Weights in other formats would double the download, as would a second copy: in a folder, or by the name that Mistral's own
+# tools use. The plan counts them in the same way (activities/lib/base-model.ts). .gitattributes belongs to the Hub.
+IGNORED_PATTERNS = [
+    *("*.bin", "*.pth", "*.gguf", "original/*", "*/*.safetensors", "consolidated*.safetensors"),
+    ".gitattributes",
+]
 
 
 def download(context: JobContext, api: Any, repository: str, commit: str, folder: Path) -> list[FileDigest]:
@@ -26,7 +30,7 @@ def download(context: JobContext, api: Any, repository: str, commit: str, folder
     Hub's metadata; a corrupt file is fetched once more, then `CorruptDownload` is raised. A busy Hub is waited for.
     """
     listed = patiently(context, repository, lambda: files_at(api, repository, commit))
-    wanted = {path: file for path, file in listed.items() if not _ignored(path)}
+    wanted = {path: file for path, file in listed.items() if not ignored(path)}
     total = sum(file.size for file in wanted.values())
     # Only now is it certain that the commit exists; what lies in the folder is not given up before.
     _claim(folder, repository, commit)
@@ -50,7 +54,8 @@ def download(context: JobContext, api: Any, repository: str, commit: str, folder
     return sorted(digests)
 
 
-def _ignored(path: str) -> bool:
+def ignored(path: str) -> bool:
+    """Whether a file of a model repository is left where it is."""
     return any(fnmatch(path, pattern) for pattern in IGNORED_PATTERNS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from anneal_job.context import JobContext
@@ -14,6 +15,7 @@ from hub.connection import connect
 from hub.download import download
 from preflight.machine import preflight
 from toolchains.dispatch import enter, load, toolchain_of
+from toolchains.weights import checkpoint
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -21,7 +23,8 @@ def run(context: JobContext) -> dict[str, Any]:
     those of `toolchains.gpu.prepare`.
 
     Idempotency key: repository and commit. Raises `DiskFull` when free space and what is already there are less than
-    needed, what the toolchain's own checks raise, and the failures of `hub.download`.
+    needed, what the toolchain's own checks raise, the failures of `hub.download`, and `UnsupportedModel` when the base's
+    files are not those of one model.
     """
     toolchain_of(context)
     paths = context.paths
@@ -44,6 +47,7 @@ def run(context: JobContext) -> dict[str, Any]:
         found |= load(context, "prepare").before_download(context, api, found, repository, commit)
     files = download(context, api, repository, commit, paths.base)
     config = _config(context)
+    require_layout(paths.base)
     return {
         "preflight": found,
         "base": {
@@ -53,6 +57,15 @@ def run(context: JobContext) -> dict[str, Any]:
             "modelType": config.get("model_type"),
         },
     }
+
+
+def require_layout(base: Path) -> None:
+    """Raises `UnsupportedModel` for weights that merge would refuse: there it would be after the hours of a search."""
+    try:
+        checkpoint.check(base)
+    except JobFailure as failure:
+        advice = "Use a repository whose safetensors files and their index are those of one model."
+        raise JobFailure("UnsupportedModel", f"the base cannot be worked on: {failure.message}", advice) from failure
 
 
 def _config(context: JobContext) -> dict[str, Any]:

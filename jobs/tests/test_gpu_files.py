@@ -17,13 +17,15 @@ from anneal_job.events import EventLog
 from anneal_job.failures import JobFailure
 from anneal_job.paths import WorkPaths
 from anneal_job.secrets_filter import SecretsFilter
+from hub.download import ignored
 from preflight import machine
+from stages.prepare import require_layout
 from tests.conftest import Pod
 from tests.test_stages import floats, read_raw
 from toolchains.gpu import prompt_sets
 from toolchains.gpu.driver import require_cuda
 from toolchains.gpu.model_facts import facts_of, fitting_group_size
-from toolchains.gpu.prepare import _require_fitting_gpu, data_set_of
+from toolchains.gpu.prepare import _require_fitting_gpu, _require_host_memory, data_set_of
 from toolchains.gpu.quantize import finish, group_size_for, require_supported, widths_of
 from toolchains.weights import checkpoint
 
@@ -255,8 +257,67 @@ def test_no_gpu_and_too_small_a_gpu_are_said(tmp_path: Path, monkeypatch: pytest
     def context(**params: Any) -> JobContext:
         return JobContext("j", "prepare", "gpu", params, WorkPaths(tmp_path), EventLog(tmp_path / "e", SecretsFilter([])))
 
-    large = {"gpuMemoryBytes": 80 * 10**9}
+    large = {"gpuMemoryBytes": 80 * 10**9, "gpuFreeBytes": 79 * 10**9}
     _require_fitting_gpu(context(precision="bnb_4bit"), large, 141 * 10**9)
     with pytest.raises(JobFailure) as caught:
         _require_fitting_gpu(context(precision="bf16"), large, 141 * 10**9)
     assert caught.value.failure_class == "GpuTooSmall" and "bnb_4bit" in caught.value.advice
+    with pytest.raises(JobFailure) as caught:
+        _require_fitting_gpu(context(precision="bf16"), large | {"gpuFreeBytes": 20 * 10**9}, 60 * 10**9)
+    assert (caught.value.failure_class, caught.value.change) == ("GpuBusy", "otherHost")
+
+    host = {"memoryLimitBytes": 122 * 10**9}
+    _require_host_memory(context(), host)
+    _require_host_memory(context(needs={"hostMemoryBytes": 125 * 10**9}), host)
+    with pytest.raises(JobFailure) as caught:
+        _require_host_memory(context(needs={"hostMemoryBytes": 166 * 10**9}), host)
+    assert (caught.value.failure_class, caught.value.change) == ("HostMemoryTooSmall", "otherHost")
+
+
+# Files of a base that are not those of one model
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("model.safetensors", False),
+        ("model-00001-of-00002.safetensors", False),
+        ("tokenizer.json", False),
+        ("consolidated.safetensors", True),
+        ("consolidated-00001-of-00002.safetensors", True),
+        ("fp16/model.safetensors", True),
+        ("original/consolidated.00.pth", True),
+        ("model.gguf", True),
+    ],
+)
+def test_second_copies_of_the_weights_are_not_downloaded(path: str, left: bool) -> None:
+    assert ignored(path) == left
+
+
+def test_a_base_of_two_models_is_refused_before_any_work(tmp_path: Path, base_model: Path) -> None:
+    shutil.copytree(base_model, tmp_path / "base")
+    require_layout(tmp_path / "base")
+    shutil.copy(tmp_path / "base/model-00001-of-00003.safetensors", tmp_path / "base/model.safetensors")
+    with pytest.raises(JobFailure) as caught:
+        require_layout(tmp_path / "base")
+    assert caught.value.failure_class == "UnsupportedModel" and "and in" in caught.value.message
+
+
+def test_an_index_without_a_total_size_is_an_index(pod: Pod, base_model: Path) -> None:
+    shutil.copytree(base_model, pod.work / "base")
+    file = pod.work / f"base/{checkpoint.INDEX_NAME}"
+    file.write_text(json.dumps({"weight_map": json.loads(file.read_text())["weight_map"]}))
+    assert pod.result("m", "merge", toolchain="gpu", ablated=False)["shards"] == 3
+
+
+def test_what_this_stage_has_damaged_itself_is_made_again(tmp_path: Path, base_model: Path) -> None:
+    for name in ("out", "given"):
+        shutil.copytree(base_model, tmp_path / name)
+        (tmp_path / name / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(JobFailure) as caught, checkpoint.made_here(tmp_path / "out"):
+        checkpoint.check(tmp_path / "out")
+    assert (caught.value.failure_class, caught.value.repeat, caught.value.change) == ("DamagedModel", "changed", "repeatStep")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(JobFailure) as caught:
+        checkpoint.check(tmp_path / "given")
+    assert caught.value.change is None and (tmp_path / "given").exists()

@@ -236,6 +236,14 @@ describe('what a plan reads of a model', () => {
     return world;
   };
 
+  test('second copies of its weights are not counted, for they are not downloaded', async () => {
+    const world = worldOf(CONFIG);
+    const [shard] = world.hub.files as [(typeof world.hub.files)[number]];
+    const copies = ['consolidated.safetensors', 'fp16/model.safetensors'].map((path) => ({ ...shard, path }));
+    world.hub.files = [shard, ...copies];
+    expect((await plan(world, aSpec())).base.totalBytes).toBe(29.54e9);
+  });
+
   test('its shape sizes the pod and the server', async () => {
     const { base, pods, serving } = await plan(worldOf(CONFIG), aSpec());
     expect(base.shape).toEqual({

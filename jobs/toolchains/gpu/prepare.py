@@ -9,6 +9,7 @@ from typing import Any
 from anneal_job import atomic
 from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
+from hub.download import ignored
 from hub.patience import patiently
 from preflight.hub import look_at_hub, read_config
 from toolchains.gpu import environments, prompt_sets, serve_check
@@ -21,6 +22,8 @@ from toolchains.gpu.quantize import group_size_for, require_supported
 
 # PyPI's wheels of torch 2.9.1 and 2.10.0 are CUDA 12.8 builds; any driver of CUDA 12 runs them.
 _CUDA_MAJOR = 12
+# A machine may report a little less than it is sold as; activities/lib/host-memory.ts allows the same.
+_SOLD_AS = 0.97
 
 
 def before_download(context: JobContext, api: Any, found: dict[str, Any], repository: str, commit: str) -> dict[str, Any]:
@@ -29,14 +32,15 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
     Params: `ablated` (true: environments and prompts of an ablation are made), `precision`, `quantize` (`method`,
     `groupSize`), `prompts` and `calibration` (per set: null = heretic's default set, a list of texts, a data set's id, or
     `{dataset, revision, split, column}`), `server` (true: verify will ask the pinned vLLM on this pod), `device`. Idempotent.
-    With `device: cpu` the checks of the GPU are left out and the result carries `madeOn: cpu`. Raises `NoGpu`,
-    `DriverTooOld`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`, `OwnCode`, `UnknownArchitecture`, `UnsupportedModel`,
-    `GroupSizeMismatch`, and what environments and Hub raise.
+    With `device: cpu` the checks of the machine are left out and the result carries `madeOn: cpu`. Raises `NoGpu`, `GpuBusy`,
+    `DriverTooOld`, `HostMemoryTooSmall`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`, `OwnCode`, `UnknownArchitecture`,
+    `UnsupportedModel`, `GroupSizeMismatch`, and what environments and Hub raise.
     """
     device, ablated = device_of(context), context.param("ablated", bool, True)
     served = device == "cuda" and context.param("server", bool, False)
     if device == "cuda":
         require_cuda(found, _CUDA_MAJOR, "torch", "Use another host (`minCudaVersion`).")
+        _require_host_memory(context, found)
     if served:
         serve_check.require_host(found)
     hub = look_at_hub(context, api, repository, commit)
@@ -67,7 +71,7 @@ def _require_quantizable(context: JobContext, facts: ModelFacts) -> int | None:
 def _weight_bytes(context: JobContext, api: Any, repository: str, commit: str) -> int:
     def listed() -> int:
         entries = api.list_repo_tree(repository, recursive=True, revision=commit)
-        return sum(entry.size for entry in entries if entry.path.endswith(".safetensors"))
+        return sum(entry.size for entry in entries if entry.path.endswith(".safetensors") and not ignored(entry.path))
 
     return patiently(context, repository, listed)
 
@@ -80,6 +84,25 @@ def _require_fitting_gpu(context: JobContext, found: dict[str, Any], weight_byte
             "GpuTooSmall",
             f"the weights take {int(weight_bytes * factor)} bytes, the GPUs have {found['gpuMemoryBytes']}",
             "Use a GPU with more memory, or `precision: bnb_4bit`. The rest would go to host memory, silently and slowly.",
+        )
+    if found["gpuFreeBytes"] < weight_bytes * factor:
+        raise known(
+            "GpuBusy",
+            f"the weights take {int(weight_bytes * factor)} bytes, and {found['gpuFreeBytes']} of the GPUs' memory are free",
+            "Something else uses the host's GPU. Continue on another host.",
+        )
+
+
+def _require_host_memory(context: JobContext, found: dict[str, Any]) -> None:
+    """Param `needs.hostMemoryBytes`: what the plan rented the pod for; absent = whatever there is."""
+    needed = context.param("needs", dict, {}).get("hostMemoryBytes") or 0
+    if found["memoryLimitBytes"] < needed * _SOLD_AS:
+        raise JobFailure(
+            "HostMemoryTooSmall",
+            f"the pod may use {found['memoryLimitBytes']} bytes of host memory, {needed} are needed",
+            "Use a host with more memory; if it repeats, list GPUs with more under compute.gpus.",
+            repeat="changed",
+            change="otherHost",
         )
 
 

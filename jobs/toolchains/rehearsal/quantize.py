@@ -52,7 +52,8 @@ def run(context: JobContext) -> dict[str, Any]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     _write_quantized(context, headers, temporary, group_size)
-    checkpoint.check(temporary)
+    with checkpoint.made_here(temporary):
+        checkpoint.check(temporary)
     shutil.rmtree(paths.quantized, ignore_errors=True)
     temporary.rename(paths.quantized)
     sync_folder(paths.work)

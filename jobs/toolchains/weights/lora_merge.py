@@ -76,7 +76,8 @@ def merge(context: JobContext, fingerprint: Fingerprint) -> dict[str, Any]:
     for path in list_files(paths.base):
         if path not in headers:
             _copy(paths.base / path, paths.merged / path)
-    _require_same_layout(headers, checkpoint.check(paths.merged))
+    with checkpoint.made_here(paths.merged):
+        _require_same_layout(headers, checkpoint.check(paths.merged))
     return {
         "shards": len(headers),
         "changedTensors": sorted(changed),
