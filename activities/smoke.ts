@@ -1,6 +1,14 @@
 import type { SmokeActivities } from '../contract/activities.ts';
 import type { Plan, SmokeOutput, VerifyOutput } from '../contract/stages.ts';
-import { forbiddenText, sameAnswer, speedGates } from '../domain/smoke-gates.ts';
+import {
+  answerCheck,
+  forbiddenIn,
+  forbiddenText,
+  likeEnough,
+  speedGates,
+  toleranceOf,
+  type Pair,
+} from '../domain/smoke-gates.ts';
 import { releaseModelName } from '../domain/worker-env.ts';
 import type { ChatAnswer } from '../services/runpod/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -27,7 +35,7 @@ type Dependencies = Pick<ActivityDependencies, 'serving'>;
 /** The new release has answered before: what is left of the stale workers ends after its jobs. */
 const PATIENCE = { tries: 60, pauseMs: 2_000 };
 
-/** The same greedy answers as on the pod, whole, streamed, in parallel and through the native job API. */
+/** The greedy answers of the pod again, whole, streamed, in parallel and through the native job API. */
 export const createSmokeActivities = ({ serving }: Dependencies, limits = PATIENCE): SmokeActivities => ({
   smokeEndpoint: ({ endpointId, plan, answers, releases = 'one' }) =>
     heartbeating(async () => {
@@ -39,6 +47,7 @@ export const createSmokeActivities = ({ serving }: Dependencies, limits = PATIEN
         endpointId,
         model: named ? releaseModelName(plan) : plan.serving.servedModelName,
         maxTokens: plan.spec.smoke.maxTokens,
+        tolerance: toleranceOf(plan.spec),
         patience: named ? stalePatience(limits) : null,
       };
       const output: SmokeOutput = {
@@ -68,6 +77,7 @@ async function examine(
   output: SmokeOutput,
 ): Promise<void> {
   const { smoke } = plan.spec;
+  const { tolerance } = subject;
   const { checks } = output;
   const models = await listModels(subject);
   output.namesRelease = models.includes(releaseModelName(plan));
@@ -76,17 +86,19 @@ async function examine(
   for (const { prompt, answer } of answers) {
     const reply = await ask(subject, prompt);
     whole.push(reply);
-    checks.push(sameAnswer(`answer to "${shorten(prompt)}"`, answer, reply.text));
+    checks.push(answerCheck(`answer to "${shorten(prompt)}"`, tolerance, { expected: answer, actual: reply.text }));
   }
+  const pairs: Pair[] = answers.map(({ answer }, index) => ({ expected: answer, actual: whole[index]?.text ?? '' }));
+  if (tolerance === 'close') checks.push(likeEnough(pairs));
   output.sample.answer = whole[0]?.text ?? '';
   const streamed = await askStreamed(subject, first.prompt);
-  checks.push(sameAnswer('streamed answer', first.answer, streamed.text));
+  checks.push(answerCheck('streamed answer', tolerance, { expected: first.answer, actual: streamed.text }));
   checks.push(await parallel(subject, answers));
   checks.push(await native(subject, first));
   checks.push(await longRequest(subject, plan));
   if (subject.patience) checks.push(await modelName(subject, plan, first.prompt));
   checks.push(
-    forbiddenText('forbidden text', [...whole, streamed].map((reply) => reply.text).join('\n'), smoke.forbid),
+    forbiddenText('forbidden text', [...whole, streamed].map((reply) => reply.text).join('\n'), forbiddenIn(plan.spec)),
   );
   output.firstTokenMs = streamed.firstTokenMs;
   output.tokensPerSecond = speed(streamed);

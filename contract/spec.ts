@@ -144,8 +144,10 @@ const smoke = z.strictObject({
   maxTokens: z.number().int().min(1).max(512).default(24),
   maxFirstTokenMs: z.number().positive().nullable().default(null),
   minTokensPerSecond: z.number().positive().nullable().default(null),
-  forbid: z.array(z.string()).default(['<think>']),
-  tolerance: z.literal('exact').default('exact'),
+  /** Text that no answer may contain; null = `<think>`, unless the model may think aloud. */
+  forbid: z.array(z.string()).nullable().default(null),
+  /** How like the answers on the pod those of the endpoint must be; auto = exact in a rehearsal, else close. */
+  tolerance: z.enum(['auto', 'exact', 'close']).default('auto'),
 });
 
 const register = z.strictObject({

@@ -7,8 +7,8 @@ export function limitsNotSet(spec: PipelineSpec): string[] {
     [compute.maxUsdPerHour === null, 'compute.maxUsdPerHour: a pod may cost whatever its GPU costs when it is rented'],
     [compute.dataCenters === 'any', 'compute.dataCenters: any data centre of the provider'],
     [approvals.length === 0, 'approvals: nobody is asked before renting or deploying'],
-    [serve?.budget.dailyUsd === null, 'serve.budget.dailyUsd: the endpoint may cost up to its workers all day'],
-    [serve?.budget.monthlyUsd === null, 'serve.budget.monthlyUsd: the endpoint may cost up to its workers all month'],
+    // serve.budget is refused by notBuilt: nobody is sent there.
+    [serve !== undefined, 'serving: the endpoint may cost as much as serve.workers.max workers, day and night'],
     [serve !== undefined && smoke.maxFirstTokenMs === null, 'smoke.maxFirstTokenMs: any latency passes'],
     [serve !== undefined && smoke.minTokensPerSecond === null, 'smoke.minTokensPerSecond: any speed passes'],
   ];

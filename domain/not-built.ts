@@ -9,6 +9,11 @@ export function notBuilt(spec: PipelineSpec): SpecFault[] {
   const prompts = Object.values(spec.ablate?.prompts ?? {}).some((set) => set !== null);
   const wishes: [boolean, string, string][] = [
     [rehearsed && spec.serve?.checkOnPod === true, 'serve.checkOnPod', 'for toolchain: gpu; leave it out'],
+    [
+      spec.serve?.checkOnPod === true && spec.serve.gpuCount > 1,
+      'serve.checkOnPod',
+      'asks a server of one GPU; leave it out where serve.gpuCount is more',
+    ],
     [rehearsed && prompts, 'ablate.prompts', 'for toolchain: gpu; a rehearsal has its own'],
     [rehearsed && spec.ablate?.precision === 'bnb_4bit', 'ablate.precision', 'for toolchain: gpu; leave it out'],
     [rehearsed && spec.quantize.calibration !== null, 'quantize.calibration', 'for toolchain: gpu; leave it out'],

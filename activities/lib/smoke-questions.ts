@@ -1,8 +1,8 @@
 import type { ReleasesServed } from '../../contract/activities.ts';
 import type { Plan } from '../../contract/stages.ts';
-import { sameAnswer, type Check } from '../../domain/smoke-gates.ts';
+import { answerCheck, stands, type Check, type Tolerance } from '../../domain/smoke-gates.ts';
 import { RunPodError, saysUnknownModel } from '../../services/runpod/errors.ts';
-import type { ChatAnswer, ServingPort } from '../../services/runpod/port.ts';
+import { GREEDY, type ChatAnswer, type ServingPort } from '../../services/runpod/port.ts';
 import { StaleWorker, type StalePatience } from './stale-workers.ts';
 import { workerError } from './worker-error.ts';
 
@@ -15,6 +15,7 @@ export interface Subject {
   /** The name asked for: the release's own where stale workers could answer, else the model's. */
   model: string;
   maxTokens: number;
+  tolerance: Tolerance;
   /** Absent where workers of one release answer, or none can be told apart. */
   patience: StalePatience | null;
 }
@@ -25,7 +26,6 @@ const chat = ({ model, maxTokens }: Subject, prompt: string): Parameters<Serving
   model,
   messages: [{ role: 'user', content: prompt }],
   maxTokens,
-  temperature: 0,
 });
 
 export const ask = (subject: Subject, prompt: string): Promise<ChatAnswer> =>
@@ -83,10 +83,11 @@ export function provenance({ model, patience }: Subject, releases: ReleasesServe
 
 export async function parallel(subject: Subject, answers: { prompt: string; answer: string }[]): Promise<Check> {
   const replies = await Promise.all(answers.map(({ prompt }) => ask(subject, prompt)));
-  const same = replies.filter((reply, index) => reply.text === answers[index]?.answer).length;
+  const pairs = replies.map(({ text }, index) => ({ expected: answers[index]?.answer ?? '', actual: text }));
+  const same = pairs.filter(({ expected, actual }) => expected === actual).length;
   return {
     name: 'parallel requests',
-    passed: same === answers.length,
+    passed: pairs.every((pair) => stands(subject.tolerance, pair)),
     detail: `${same} of ${answers.length} as recorded`,
   };
 }
@@ -96,14 +97,14 @@ export const native = (subject: Subject, expected: { prompt: string; answer: str
   patiently(subject, () => nativeOnce(subject, expected));
 
 async function nativeOnce(
-  { serving, endpointId, model, maxTokens, patience }: Subject,
+  { serving, endpointId, model, maxTokens, tolerance, patience }: Subject,
   expected: { prompt: string; answer: string },
 ): Promise<Check> {
   const openai_input = {
     model,
     messages: [{ role: 'user', content: expected.prompt }],
     max_tokens: maxTokens,
-    temperature: 0,
+    ...GREEDY,
   };
   const { id } = await serving.run(endpointId, { openai_route: '/v1/chat/completions', openai_input });
   const end = Date.now() + REQUEST_TIMEOUT_MS;
@@ -111,7 +112,7 @@ async function nativeOnce(
     const job = await serving.status(endpointId, id);
     if (job?.status === 'COMPLETED') {
       if (patience && saysUnknownModel(workerError(job.output) ?? '')) throw new StaleWorker();
-      return sameAnswer('native job', expected.answer, textOf(job.output));
+      return answerCheck('native job', tolerance, { expected: expected.answer, actual: textOf(job.output) });
     }
     const waiting = job?.status === 'IN_QUEUE' || job?.status === 'IN_PROGRESS';
     if (!waiting || Date.now() > end)

@@ -1,6 +1,6 @@
 import { wireChatChunkSchema, wireChatSchema, wireWorkerErrorSchema } from '../../contract/wire/runpod-serverless.ts';
 import { RunPodError, saysUnknownModel } from './errors.ts';
-import type { ChatAnswer, ChatRequest } from './port.ts';
+import { GREEDY, type ChatAnswer, type ChatRequest } from './port.ts';
 import { factsOf, parseAs, send, sendForJson, type ServingOptions } from './serving-request.ts';
 import { sseData } from './sse.ts';
 import { fromTransportFailure, unexpectedShape } from './to-error.ts';
@@ -101,7 +101,7 @@ function toBody(request: ChatRequest, stream: boolean): Record<string, unknown> 
     model: request.model,
     messages: request.messages,
     max_tokens: request.maxTokens,
-    temperature: request.temperature,
+    ...GREEDY,
     stream,
     ...(stream ? { stream_options: { include_usage: true } } : {}),
   };

@@ -217,11 +217,14 @@ export interface EndpointHealth {
   };
 }
 
+/** As verify asks on the pod: without the penalty that a model's own settings may set, which changes greedy answers too. */
+export const GREEDY = { temperature: 0, repetition_penalty: 1 };
+
+/** Always {@link GREEDY}: a question that is asked again is to have the same answer. */
 export interface ChatRequest {
   model: string;
   messages: { role: 'system' | 'user' | 'assistant'; content: string }[];
   maxTokens: number;
-  temperature: number;
 }
 
 export interface ChatAnswer {

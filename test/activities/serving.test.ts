@@ -380,7 +380,9 @@ describe('smoke test', () => {
   test('asks greedily', async () => {
     const world = smokeWorld();
     await smoke(world);
-    expect(world.serving.runs).toMatchObject([{ openai_input: { temperature: 0, max_tokens: 24 } }]);
+    expect(world.serving.runs).toMatchObject([
+      { openai_input: { temperature: 0, repetition_penalty: 1, max_tokens: 24 } },
+    ]);
   });
 
   test('one request comes near the context limit and stays below it', async () => {
@@ -398,6 +400,32 @@ describe('smoke test', () => {
       name: 'answer to "Bye"',
       passed: false,
       detail: 'expected "cake", got "poison"',
+    });
+  });
+
+  describe('with vLLM, whose arithmetic is not that of the pod', () => {
+    const close = aPlan(aSpec({ smoke: { tolerance: 'close' } }));
+
+    test('some answers may go another way, and the report shows how far', async () => {
+      const world = smokeWorld();
+      world.serving.onPrompt = (prompt) => (prompt === 'Bye' ? 'cat' : said(prompt));
+      world.serving.onStatus = () => completed('job-1', openAiOutput('team'));
+      const { kind, output } = await smoke(world, close);
+      expect(kind).toBe('passed');
+      const details = Object.fromEntries(output.checks.map(({ name, detail }) => [name, detail]));
+      expect(details).toMatchObject({
+        'answer to "Bye"': 'expected "cake", got "cat"; its first 50 % agree',
+        'answers together': expect.stringContaining('the first 75 %'),
+        'parallel requests': '1 of 2 as recorded',
+      });
+    });
+
+    test('other weights are rejected, and so is silence', async () => {
+      const world = smokeWorld();
+      world.serving.onPrompt = () => 'poison';
+      expect((await failed(world, close)).map(({ name }) => name)).toEqual(['answers together']);
+      world.serving.onPrompt = (prompt, how) => (how === 'stream' ? '' : said(prompt));
+      expect((await failed(world, close)).map(({ name }) => name)).toEqual(['streamed answer']);
     });
   });
 

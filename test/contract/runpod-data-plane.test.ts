@@ -46,7 +46,6 @@ const ask = (content: string) => ({
   model: 'tiny',
   messages: [{ role: 'user' as const, content }],
   maxTokens: 8,
-  temperature: 0,
 });
 
 describe('data plane', () => {

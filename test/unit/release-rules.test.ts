@@ -3,7 +3,15 @@ import { parse } from 'yaml';
 import type { AblateOutput, Manifest, QuantizeOutput, VerifyOutput } from '../../contract/stages.ts';
 import { compareManifest, type RemoteFile } from '../../domain/manifest.ts';
 import { modelCard } from '../../domain/model-card.ts';
-import { forbiddenText, sameAnswer, speedGates } from '../../domain/smoke-gates.ts';
+import {
+  answerCheck,
+  forbiddenIn,
+  forbiddenText,
+  likeEnough,
+  likeness,
+  speedGates,
+  toleranceOf,
+} from '../../domain/smoke-gates.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
 
 describe('manifest against the Hub', () => {
@@ -128,16 +136,68 @@ describe('model card', () => {
 });
 
 describe('smoke gates', () => {
-  test('only the very same answer passes, and both texts are shown where they differ', () => {
-    expect(sameAnswer('a', 'tea', 'tea')).toEqual({ name: 'a', passed: true, detail: 'as recorded on the pod' });
-    expect(sameAnswer('a', 'tea', 'tea ')).toEqual({ name: 'a', passed: false, detail: 'expected "tea", got "tea "' });
+  test('exactly: only the very same answer passes, and both texts are shown where they differ', () => {
+    expect(answerCheck('a', 'exact', { expected: 'tea', actual: 'tea' })).toEqual({
+      name: 'a',
+      passed: true,
+      detail: 'as recorded on the pod',
+    });
+    expect(answerCheck('a', 'exact', { expected: 'tea', actual: 'tea ' })).toEqual({
+      name: 'a',
+      passed: false,
+      detail: 'expected "tea", got "tea "',
+    });
   });
 
   test('long answers are shortened for people, but compared as a whole', () => {
     const long = 'x'.repeat(500);
-    const check = sameAnswer('a', `${long}a`, `${long}b`);
+    const check = answerCheck('a', 'exact', { expected: `${long}a`, actual: `${long}b` });
     expect(check.passed).toBe(false);
     expect(check.detail.length).toBeLessThan(300);
+  });
+
+  test.each([
+    ['tea', 'tea', 1],
+    [' tea\n', 'tea', 1],
+    ['tea is', 'tea is hot', 1],
+    ['tea is hot', 'tea is cold', 0.7],
+    ['tea', 'no', 0],
+    ['tea', '', 0],
+    ['', '', 1],
+    ['', 'tea', 0],
+    ['茶は熱い', '茶は冷たい', 0.5],
+    ['🍵🍵', '🍵🍰', 0.5],
+  ])('%j and %j begin alike', (expected, actual, share) => {
+    expect(likeness({ expected, actual })).toBeCloseTo(share);
+  });
+
+  test('closely: one answer may go another way, all together may not', () => {
+    const other = { expected: 'tea is hot', actual: 'cake is sweet' };
+    expect(answerCheck('a', 'close', other)).toMatchObject({
+      passed: true,
+      detail: expect.stringMatching(/first 0 %/),
+    });
+    expect(answerCheck('a', 'close', { ...other, actual: ' ' }).passed).toBe(false);
+    const same = { expected: 'tea', actual: 'tea' };
+    expect(likeEnough([same, other, other])).toMatchObject({ passed: true });
+    expect(likeEnough([same, other, other, other])).toMatchObject({
+      passed: false,
+      detail: expect.stringMatching(/25 %/),
+    });
+  });
+
+  test('a rehearsal is held to the letter, vLLM is not, unless the spec says otherwise', () => {
+    const of = (toolchain: 'gpu' | 'rehearsal', tolerance: 'auto' | 'exact' | 'close') =>
+      toleranceOf(aSpec({ toolchain, smoke: { tolerance } }));
+    expect([of('rehearsal', 'auto'), of('gpu', 'auto')]).toEqual(['exact', 'close']);
+    expect([of('rehearsal', 'close'), of('gpu', 'exact')]).toEqual(['close', 'exact']);
+  });
+
+  test('an opened thought is forbidden to a model that is to think in silence only', () => {
+    const of = (thinking: 'off' | 'on' | 'model', forbid?: string[]) =>
+      forbiddenIn(aSpec({ serve: { gpus: ['ADA_80_PRO'], thinking }, smoke: { forbid } }));
+    expect([of('off'), of('on'), of('model')]).toEqual([['<think>'], [], []]);
+    expect(of('on', ['tool'])).toEqual(['tool']);
   });
 
   test('every forbidden fragment that was found is named', () => {

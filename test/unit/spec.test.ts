@@ -56,7 +56,7 @@ test('a name, a base and a cap are enough', () => {
       compute: { gpus: ['NVIDIA H100 80GB HBM3'], cloud: ['SECURE'], dataCenters: 'any', capacityWait: '2h' },
       budget: { warnAt: 0.8, grace: '24h', idleStopAfter: '10m', park: 'terminate', onFailure: { keep: '0m' } },
       approvals: [],
-      smoke: { maxTokens: 24, forbid: ['<think>'], tolerance: 'exact' },
+      smoke: { maxTokens: 24, forbid: null, tolerance: 'auto' },
       register: { enabled: true, global: false, table: 'llm_models' },
     },
   });
