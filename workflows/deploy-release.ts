@@ -272,4 +272,4 @@ const bothOf = (first: ApplicationFailure, second: ApplicationFailure): Applicat
     second,
   );
 
-const detailsOf = ({ details }: ApplicationFailure): object => (details?.[0] ?? {}) as object;
+const detailsOf = ({ details }: ApplicationFailure): object => details?.[0] ?? {};

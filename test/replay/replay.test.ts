@@ -7,7 +7,10 @@ import { required } from '../support/required.ts';
 
 Runtime.install({ logger: new DefaultLogger('ERROR') });
 
-/** What was recorded: `success` by test/integration/pipeline.test.ts, the others by the tests of test/workflows. */
+/**
+ * What was recorded: `success` by test/integration/pipeline.test.ts, the others by the tests of test/workflows. Only older
+ * versions made `cancelled-deploy-not-awaited`: it shows that patched() keeps what those did.
+ */
 const RECORDED = [
   'success',
   'failed-plan',
@@ -25,6 +28,8 @@ const RECORDED = [
   'failed-smoke',
   'failed-register',
   'cancelled-ablate',
+  'cancelled-deploy',
+  'cancelled-deploy-not-awaited',
   'budget-exceeded',
   'budget-extended',
   'create-adopted',

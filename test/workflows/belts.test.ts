@@ -7,7 +7,7 @@ import type { Activities } from '../../contract/activities.ts';
 import { TASK_QUEUES } from '../../contract/names.ts';
 import type { LiveRelease } from '../../contract/refresh.ts';
 import type { PipelineSpec, PipelineSpecInput } from '../../contract/spec.ts';
-import type { StageReport } from '../../contract/stages.ts';
+import type { PipelineInput, StageReport } from '../../contract/stages.ts';
 import { fromUsd } from '../../domain/money.ts';
 import type { endpointRefresh } from '../../workflows/index.ts';
 import { continueRunUpdate, extendBudgetUpdate, getProgressQuery } from '../../workflows/messages.ts';
@@ -180,6 +180,111 @@ describe('clean-up that the provider never confirms', () => {
     expect(end.details).toEqual([{ endpointNames: [name], templateNames: [name] }]);
     const serving = world.books!.meters.find(({ resource }) => resource === 'serving')!;
     expectMoment(lengthOf(serving), 30 * MINUTE - 25 * SECOND, 25 * SECOND + SLACK);
+  });
+
+  const name = 'anneal-test-tiny-r20260101-000000';
+  /** Serving two workers costs a fifth of a cent a second: the stop comes after two of them. */
+  const shortOfMoney = aSpec({ budget: { capUsd: 0.006 } });
+  const published: Omit<PipelineInput, 'spec'> = {
+    outputs: {
+      verify: JOB_RESULTS.verify,
+      publish: { repo: 'anneal/tiny', commit: 'c'.repeat(40), tag: 'r1', files: 9, bytes: 1 },
+    },
+  };
+  const deployShort = (changes: Partial<Activities>): Promise<ApplicationFailure> => {
+    const planRun: Activities['planRun'] = ({ spec }) => {
+      const plan = aPlan(spec as PipelineSpec);
+      return Promise.resolve({ ...plan, settings: { ...plan.settings, terminateAllowanceMs: SECOND } });
+    };
+    const activities = fakeActivities(world, { planRun, ...changes });
+    return withPipeline(env, activities, { spec: shortOfMoney, ...published }, failureOf);
+  };
+  const warming = async (): Promise<never> => (await hang(), Promise.reject(new Error('only a cancel ends it')));
+
+  test('a deployment that the money stops is taken down, and the run says so', async () => {
+    const end = await deployShort({ warmEndpoint: warming });
+    expect(end.type).toBe('BudgetExceeded');
+    expect(world.endpoints.size).toBe(0);
+  });
+
+  test('of a deployment that the money stopped is not hidden by the stop', async () => {
+    const end = await deployShort({ warmEndpoint: warming, releaseEndpoints: refuse });
+    expect(end.type).toBe('CleanupIncomplete');
+    expect(end.details).toEqual([{ endpointNames: [name], templateNames: [name] }]);
+    expect([...world.endpoints.values()]).toEqual([name]);
+  });
+
+  test('of a deployment that a person cancelled is not hidden by the cancel', async () => {
+    const changes: Partial<Activities> = { warmEndpoint: warming, releaseEndpoints: refuse };
+    const end = await run(changes, aSpec(), async (handle) => {
+      await until(() => world.count('warmEndpoint') > 0);
+      await handle.cancel();
+      return failureOf(handle);
+    });
+    expect(end.type).toBe('CleanupIncomplete');
+    expect(end.details).toEqual([{ endpointNames: [name], templateNames: [name] }]);
+    expect(world.books?.end?.state).toBe('Failed');
+  });
+
+  test('of an endpoint that a cancelled registration leaves behind names it', async () => {
+    let releases = 0;
+    const changes: Partial<Activities> = {
+      registerModel: warming,
+      // The candidate goes; the endpoint that nobody wants any more does not.
+      releaseEndpoints: (input) => (++releases === 1 ? fakeActivities(world).releaseEndpoints(input) : refuse()),
+    };
+    const end = await run(changes, aSpec(), async (handle) => {
+      await until(() => world.count('registerModel') > 0);
+      await handle.cancel();
+      return failureOf(handle);
+    });
+    expect(end.type).toBe('CleanupIncomplete');
+    expect(end.details).toEqual([{ endpointNames: ['anneal-test-tiny'], endpointIds: ['endpoint-3'] }]);
+  });
+
+  describe('of a live endpoint that does not take its former release back', () => {
+    const left = { notRestored: ['anneal-test-tiny'], endpointIds: ['live'], templateNames: ['former'] };
+    /** Holds on the candidate, not on the live endpoint. */
+    const notThere = (what: Activities['warmEndpoint']): Activities['warmEndpoint'] => {
+      return (input) =>
+        input.endpointId === 'live' ? what(input) : Promise.resolve({ coldStartMs: 1, sawStates: [] });
+    };
+    const crash = notThere(() => Promise.reject(ApplicationFailure.nonRetryable('crash loop', 'WarmupFailed')));
+    let deletedTemplates: string[];
+    const live = (): Partial<Activities> => {
+      world.endpoints.set('live', 'anneal-test-tiny');
+      deletedTemplates = [];
+      return {
+        readEndpoint: async (input) => ({
+          ...(await fakeActivities(world).readEndpoint(input)),
+          templateName: 'former',
+        }),
+        restoreEndpoint: () => refuse(),
+        releaseEndpoints: (input) => {
+          deletedTemplates.push(...input.templateNames);
+          return fakeActivities(world).releaseEndpoints(input);
+        },
+      };
+    };
+
+    test('the run says which, and its template stays', async () => {
+      const end = await run({ ...live(), warmEndpoint: crash }, aSpec(), failureOf);
+      expect([end.type, end.details]).toEqual(['CleanupIncomplete', [left]]);
+      expect(deletedTemplates).toEqual([]);
+      expect([...world.endpoints.keys()]).toEqual(['live']);
+    });
+
+    test('a budget stop does not hide it', async () => {
+      const end = await deployShort({ ...live(), warmEndpoint: notThere(warming) });
+      expect([end.type, end.details]).toEqual(['CleanupIncomplete', [left]]);
+    });
+
+    test('nor does a candidate that will not go', async () => {
+      const end = await run({ ...live(), warmEndpoint: crash, releaseEndpoints: refuse }, aSpec(), failureOf);
+      expect(end.type).toBe('CleanupIncomplete');
+      expect(end.details).toEqual([{ ...left, endpointNames: [name] }]);
+      expect(end.message).toMatch(/did not take .* back.*these endpoints/);
+    });
   });
 });
 

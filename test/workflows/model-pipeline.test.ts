@@ -248,6 +248,63 @@ test.each([
   },
 );
 
+/** Holds each end of endpoints until the test opens the gate. */
+function gatedRelease(): { releaseEndpoints: Activities['releaseEndpoints']; open: () => void } {
+  let isOpen = false;
+  const ungated = fakeActivities(world);
+  return {
+    releaseEndpoints: async (input) => (await hang(() => isOpen), ungated.releaseEndpoints(input)),
+    open: () => (isOpen = true),
+  };
+}
+
+test('a run that is cancelled while it deploys is open until its endpoint is gone', async () => {
+  const { releaseEndpoints, open } = gatedRelease();
+  const changes: Partial<Activities> = { warmEndpoint: async () => hang().then(unreachable), releaseEndpoints };
+  const end = await run(changes, async (handle) => {
+    await until(() => world.count('warmEndpoint') > 0);
+    await handle.cancel();
+    await until(() => world.count('releaseEndpoints') > 0);
+    expect([world.endpoints.size, world.books?.end]).toEqual([1, null]);
+    expect((await handle.describe()).status.name).toBe('RUNNING');
+    open();
+    return recordedEnd('cancelled-deploy')(handle);
+  });
+  expect(end).toBe('CancelledFailure');
+  nothingRented();
+  expect(world.books?.end?.state).toBe('Cancelled');
+});
+
+test.each([[true], [false]])(
+  'a cancel that comes as the deployment ends takes the new endpoint down again, registered %s',
+  async (enabled) => {
+    const { releaseEndpoints, open } = gatedRelease();
+    const spec = aSpec({ register: { enabled } });
+    const end = await run(
+      { releaseEndpoints },
+      async (handle) => {
+        // The stable endpoint is proven; only the candidate is still to go.
+        await until(() => world.count('releaseEndpoints') > 0);
+        await handle.cancel();
+        const child = env.client.workflow.getHandle(deployWorkflowId('tiny'));
+        await until(async () => asked(await child.fetchHistory()));
+        open();
+        return endOf(handle);
+      },
+      spec,
+    );
+    expect(end).toBe('CancelledFailure');
+    nothingRented();
+  },
+);
+
+/** Whether a cancel has reached the workflow of this history. */
+const asked = ({
+  events,
+}: {
+  events?: { workflowExecutionCancelRequestedEventAttributes?: unknown }[] | null;
+}): boolean => (events ?? []).some((event) => Boolean(event.workflowExecutionCancelRequestedEventAttributes));
+
 test('the cancelRun signal ends the run as Cancelled too', async () => {
   const changes: Partial<Activities> = {
     followJob: async () => (await hang(), { kind: 'lost' }),

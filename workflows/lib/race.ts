@@ -25,8 +25,10 @@ export async function raced<T>(
   // A watcher that is cancelled says nothing: the work was cancelled with it, and may still be clearing up.
   const stopped = stop.then(
     () => 'stop' as const,
-    (error: unknown) =>
-      outer.consideredCancelled && !patched(AWAITS_CANCELLED_WORK) ? Promise.reject(error) : settled,
+    (error: unknown) => {
+      if (outer.consideredCancelled && !patched(AWAITS_CANCELLED_WORK)) throw error;
+      return settled;
+    },
   );
   stopped.catch(() => undefined);
   try {
