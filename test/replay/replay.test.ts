@@ -9,7 +9,7 @@ Runtime.install({ logger: new DefaultLogger('ERROR') });
 
 /**
  * What was recorded: `success` by test/integration/pipeline.test.ts, the others by the tests of test/workflows. Only older
- * versions made `cancelled-deploy-not-awaited`: it shows that patched() keeps what those did.
+ * versions made `cancelled-deploy-not-awaited` and `last-pod-given-back`: they show that patched() keeps what those did.
  */
 const RECORDED = [
   'success',
@@ -41,6 +41,7 @@ const RECORDED = [
   'remedied',
   'deploy-release',
   'endpoint-refresh',
+  'last-pod-given-back',
 ];
 
 test('every history that should be there is there, and no other', async () => {

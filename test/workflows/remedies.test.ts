@@ -1,8 +1,12 @@
 import { expect, test } from '@jest/globals';
+import { WorkflowFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import type { Activities, FollowOutcome } from '../../contract/activities.ts';
 import type { JobFailure } from '../../contract/job-protocol.ts';
+import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
 import type { PipelineResult, Plan, PodPlan } from '../../contract/stages.ts';
+import { continueRunUpdate, getProgressQuery } from '../../workflows/messages.ts';
 import { recordRun } from '../replay/record-run.ts';
 import { fakeActivities, JOB_RESULTS } from '../support/fake-activities.ts';
 import { aPlan, aSpec } from '../support/specs.ts';
@@ -15,8 +19,8 @@ const tests = workflowTests();
 const SPEC = aSpec({ serve: undefined, quantize: { method: 'awq', groupSize: 128 } });
 
 /** An H100 first, an H200 after it. */
-function twoRungs(): Plan {
-  const plan = aPlan(SPEC);
+function twoRungs(spec: PipelineSpec): Plan {
+  const plan = aPlan(spec);
   const [whole] = plan.pods as [PodPlan];
   const rung = whole.ladder[0]!;
   const ladder = [
@@ -26,9 +30,9 @@ function twoRungs(): Plan {
   return { ...plan, pods: [{ ...whole, ladder }] };
 }
 
-const failed = (change: string | null, repeat?: JobFailure['repeat']): FollowOutcome => ({
+const failed = (change: string | null, repeat?: JobFailure['repeat'], advice = ''): FollowOutcome => ({
   kind: 'failed',
-  failure: { class: 'OutOfMemory', message: 'out of memory', advice: '', change, repeat },
+  failure: { class: 'OutOfMemory', message: 'out of memory', advice, change, repeat },
 });
 
 interface Seen {
@@ -42,11 +46,12 @@ async function run<T>(
   stage: PodJobStage,
   answers: FollowOutcome[],
   end: (handle: PipelineHandle) => Promise<T>,
+  { spec = SPEC, ...others }: Partial<Activities> & { spec?: PipelineSpec } = {},
 ): Promise<Seen & { end: T }> {
   const seen: Seen = { jobs: [], ids: [] };
   const gpus = new Map<string, string>();
   const changes: Partial<Activities> = {
-    planRun: () => Promise.resolve(twoRungs()),
+    planRun: () => Promise.resolve(twoRungs(spec)),
     createPod: ({ podName, plan }) => {
       const { gpuTypeId } = plan.ladder[0]!;
       const lease = { ...tests.world.createPod(podName), gpuTypeId };
@@ -69,8 +74,9 @@ async function run<T>(
           result: JOB_RESULTS[input.stage],
         },
       ),
+    ...others,
   };
-  const ended = await withPipeline(tests.env, fakeActivities(tests.world, changes), { spec: SPEC }, end);
+  const ended = await withPipeline(tests.env, fakeActivities(tests.world, changes), { spec }, end);
   expect(tests.world.pods.size).toBe(0);
   expect(new Set(seen.ids).size).toBe(seen.ids.length);
   return { ...seen, end: ended };
@@ -145,6 +151,63 @@ test('a host at fault is given back and another one taken', async () => {
   expect(jobs).toHaveLength(2);
   expect(end.outputs.provision!.podName).toMatch(/-a2$/);
   expect(end.remedies).toEqual(['merge: OutOfMemory; continued on another pod']);
+});
+
+/** With the reason that ended it, and what the run says it has changed. */
+async function failureOf(handle: PipelineHandle): Promise<{ failure: ApplicationFailure; remedies: string[] }> {
+  const error: unknown = await handle.result().then(
+    () => new Error('the run completed'),
+    (failed: unknown) => failed,
+  );
+  if (!(error instanceof WorkflowFailedError) || !(error.cause instanceof ApplicationFailure)) throw error;
+  const { remedies } = await handle.query(getProgressQuery);
+  return { failure: error.cause, remedies };
+}
+
+const CONTINUED = 'merge: OutOfMemory; continued on another pod';
+
+test('a fault that every pod shows ends the run as what it is, not as a pod that is gone', async () => {
+  const answers = Array.from({ length: 9 }, () => failed('otherHost', undefined, 'look at the driver'));
+  const { jobs, end } = await run('merge', answers, failureOf);
+  expect(jobs).toHaveLength(3);
+  expect(end.failure).toMatchObject({ type: 'JobFailed', details: [{ advice: 'look at the driver' }] });
+  // Only what was really done.
+  expect(end.remedies).toEqual([CONTINUED, CONTINUED]);
+});
+
+test('on the last pod such a fault waits for a person like any other', async () => {
+  const answers = Array.from({ length: 3 }, () => failed('otherHost'));
+  const { jobs, end } = await run(
+    'merge',
+    answers,
+    async (handle) => {
+      for (;;) {
+        const { waitingFor } = await handle.query(getProgressQuery);
+        if (waitingFor !== null) break;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      expect([...tests.world.pods.values()]).toEqual(['anneal-test-tiny-r20260101-000000-a3']);
+      await handle.executeUpdate(continueRunUpdate, { args: [{}] });
+      return handle.result();
+    },
+    { spec: { ...SPEC, budget: { ...SPEC.budget, park: 'hold', onFailure: { keep: '2h' } } } },
+  );
+  expect(jobs).toHaveLength(4);
+  expect(end.remedies).toEqual([CONTINUED, CONTINUED]);
+});
+
+test('where the money is over by then, the run ends as the job failed, and nothing was continued', async () => {
+  // Three minutes of stopping are kept back, so the pod may work for five seconds.
+  const spec = { ...SPEC, budget: { ...SPEC.budget, capUsd: 0.185 } };
+  const { end } = await run('merge', [failed('otherHost')], failureOf, {
+    spec,
+    releasePods: async (input) => {
+      await tests.env.sleep('6s');
+      return fakeActivities(tests.world).releasePods(input);
+    },
+  });
+  expect(end.failure.type).toBe('JobFailed');
+  expect(end.remedies).toEqual([]);
 });
 
 test('a fault that does not pass fails after two repeats', async () => {

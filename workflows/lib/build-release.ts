@@ -14,12 +14,10 @@ import { toMs } from '../../domain/duration.ts';
 import { preparePublish, restoreCheckpoint, saveCheckpoint, tagRelease, verifyUpload } from '../activity-proxies.ts';
 import { failure, hasType } from './failures.ts';
 import { whileBusy } from './idle.ts';
+import { jobFailureIn } from './remedies.ts';
 import type { Run } from './run.ts';
 import { runJob } from './run-job.ts';
 import { withPod, type HeldPod } from './with-pod.ts';
-
-/** A run does not chase pods for ever: after this many were lost it fails. */
-const MAX_LOST_PODS = 3;
 
 /**
  * Everything that needs a pod, from the base model to a published release: on one pod, or on several in turn. A lost pod,
@@ -27,7 +25,7 @@ const MAX_LOST_PODS = 3;
  * back from the checkpoint. Which pod comes next is asked each time, for a person may have continued with another plan.
  */
 export async function buildRelease(run: Run): Promise<void> {
-  for (let lostPods = 0; ;) {
+  for (;;) {
     // The money may have been spent by the very end of the last pod.
     if (run.budget.reached()) await run.extensionOrEnd();
     const part = run.remedies.fitting(nextPart(run));
@@ -43,7 +41,7 @@ export async function buildRelease(run: Run): Promise<void> {
       if (end.kind === 'done') {
         run.windingDown = false;
         if (end.value === 'built' || !run.wants('merge')) return;
-        lostPods = 0;
+        run.lostPods = 0;
         continue;
       }
     } catch (error) {
@@ -51,12 +49,13 @@ export async function buildRelease(run: Run): Promise<void> {
       const waiting = run.attention.pending();
       const lost = hasType(error, 'PodGone', 'PodNotReady');
       // One that vanishes while a person is waited for is not replaced before that person says so.
-      if (lost && !waiting && ++lostPods < MAX_LOST_PODS && !run.budget.reached()) {
-        log.warn('the pod is gone; continuing on another', { lostPods });
+      if (lost && !waiting && run.mayReplacePod()) {
+        log.warn('the pod is gone; continuing on another', { lostPods: ++run.lostPods });
+        run.remedies.moved(error);
         continue;
       }
       if (await run.attention.answered()) continue;
-      throw waiting?.error ?? error;
+      throw waiting?.error ?? jobFailureIn(error) ?? error;
     }
     const waiting = run.attention.pending();
     // A pod that was kept for a person is given back when the money says so; nobody has to extend a failed run.

@@ -1,4 +1,4 @@
-import { ApplicationFailure, log } from '@temporalio/workflow';
+import { ApplicationFailure, log, patched } from '@temporalio/workflow';
 import type { JobFailure } from '../../contract/job-protocol.ts';
 import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PodJobStage } from '../../contract/stage-names.ts';
@@ -42,7 +42,7 @@ export class Remedies {
 
   /**
    * Runs a stage's job, and again with one bounded change after each failure that a change helps against. A change that
-   * needs another pod ends the work on this one as `PodGone`.
+   * needs another pod ends the work on this one as `PodGone`; see {@link moved}.
    */
   async around<T>(stage: PodJobStage, part: PodPlan, work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -51,21 +51,32 @@ export class Remedies {
       } catch (error) {
         const remedy = this.remedyAfter(stage, part, error);
         if (!remedy) throw error;
-        this.notes.push(remedy.note);
-        log.warn('a failed job is repeated with a change', { note: remedy.note });
         this.apply(stage, part, remedy);
-        this.run.show();
-        if (remedy.change.kind === 'otherPod') throw failure('PodGone', remedy.note);
+        if (remedy.change.kind === 'otherPod') throw failure('PodGone', remedy.note, null, error as ApplicationFailure);
+        this.note(remedy.note);
         // A job id runs once.
         this.run.jobSeries++;
       }
     }
   }
 
+  /** The pod ended as `PodGone`, and another one is rented: for a remedy that asked for it, this is when it is done. */
+  moved(error: unknown): void {
+    if (jobFailureIn(error)) this.note((error as ApplicationFailure).message);
+  }
+
+  private note(note: string): void {
+    this.notes.push(note);
+    log.warn('a failed job is repeated with a change', { note });
+    this.run.show();
+  }
+
   private remedyAfter(stage: PodJobStage, part: PodPlan, error: unknown): Remedy | null {
-    if (!(error instanceof ApplicationFailure) || error.type !== 'JobFailed' || this.run.windingDown) return null;
+    if (!isJobFailure(error) || this.run.windingDown) return null;
     const [said] = (error.details ?? []) as (JobFailure | null | undefined)[];
-    return said ? remedyFor(stage, said, this.situation(stage, part)) : null;
+    const remedy = said ? remedyFor(stage, said, this.situation(stage, part)) : null;
+    const needsPod = remedy?.change.kind === 'otherPod';
+    return needsPod && !this.run.mayReplacePod() && patched(STAYS_ON_LAST_POD) ? null : remedy;
   }
 
   private situation(stage: PodJobStage, part: PodPlan): Situation {
@@ -128,6 +139,18 @@ export class Remedies {
     return part.ladder.find(({ gpuTypeId }) => gpuTypeId === provision?.gpuTypeId);
   }
 }
+
+const isJobFailure = (error: unknown): error is ApplicationFailure =>
+  error instanceof ApplicationFailure && error.type === 'JobFailed';
+
+/** The failed job for which a pod was given back as `PodGone`; undefined for a pod that was really lost. */
+export const jobFailureIn = (error: unknown): ApplicationFailure | undefined =>
+  error instanceof ApplicationFailure && error.type === 'PodGone' && isJobFailure(error.cause)
+    ? error.cause
+    : undefined;
+
+/** Older versions gave the last pod back too, before the run failed. */
+const STAYS_ON_LAST_POD = 'failed-job-stays-on-last-pod';
 
 /** heretic's default cap. */
 const HERETICS_OWN = 128;

@@ -62,6 +62,8 @@ export class Run {
   windingDown = false;
   /** Pods of this run so far, so that every create has a name of its own. */
   podAttempts = 0;
+  /** Pods that were lost since one last handed on its work. */
+  lostPods = 0;
   /** How often jobs were begun anew on one pod, so that each job has an id of its own: an id runs once. */
   jobSeries = 0;
 
@@ -137,6 +139,11 @@ export class Run {
     const reason = whyNotWanted(this.requirePlan().spec, this.until, stage);
     if (reason !== null) this.board.skip(stage, reason);
     return reason === null;
+  }
+
+  /** Whether the pod that is held would be replaced if it were lost. */
+  mayReplacePod(): boolean {
+    return this.lostPods + 1 < MAX_LOST_PODS && !this.budget.reached();
   }
 
   /** Stages that a plan made now need not provide for. */
@@ -270,6 +277,9 @@ export class Run {
     setCurrentDetails(currentDetails(this.progress()));
   }
 }
+
+/** A run does not chase pods for ever: after this many were lost it fails. */
+const MAX_LOST_PODS = 3;
 
 const dataSetsOf = ({ ablate, quantize }: PipelineSpec): string =>
   JSON.stringify([ablate?.prompts, quantize.calibration]);
