@@ -49,6 +49,8 @@ const ablate = z.strictObject({
   maxKl: z.number().positive().max(10).default(0.5),
   precision: z.enum(['bf16', 'bnb_4bit']).default('bf16'),
   prompts: prompts.prefault({}),
+  /** Whether a search whose best trial declines as often as the base ends the run, before more is paid for. */
+  requireFewerRefusals: z.boolean().default(true),
   /** Rehearsal only: lengthens every trial, so that a rehearsal can be watched, killed and resumed. */
   minTrialSeconds: z.number().min(0).max(60).default(0),
 });

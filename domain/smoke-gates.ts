@@ -1,4 +1,5 @@
 import type { PipelineSpec } from '../contract/spec.ts';
+import { mayThink } from './worker-env.ts';
 
 export interface Check {
   name: string;
@@ -56,7 +57,7 @@ const percent = (share: number): string => `${Math.floor(share * 100)} %`;
 
 /** What no answer may contain; where nothing is said, an opened thought of a model that is to think in silence. */
 export const forbiddenIn = ({ smoke, serve }: Pick<PipelineSpec, 'smoke' | 'serve'>): readonly string[] =>
-  smoke.forbid ?? (serve?.thinking === 'off' ? ['<think>'] : []);
+  smoke.forbid ?? (mayThink({ serve }) ? [] : ['<think>']);
 
 export function forbiddenText(name: string, text: string, forbid: readonly string[]): Check {
   const found = forbid.filter((fragment) => text.includes(fragment));

@@ -1,6 +1,7 @@
 import type { Json } from '../contract/json.ts';
 import type { PipelineSpec } from '../contract/spec.ts';
 import { STAGES, type Stage } from '../contract/stage-names.ts';
+import { mayThink } from './worker-env.ts';
 
 /** Dotted path to new value, as `--set quantize.groupSize=64` and `continueRun` say it. */
 export type SpecChanges = Readonly<Record<string, Json>>;
@@ -58,7 +59,7 @@ const DEPENDS: readonly (readonly [Stage, (spec: PipelineSpec) => unknown])[] = 
   ['prepare', ({ base, toolchain }) => [base.repo, toolchain]],
   ['ablate', ({ ablate }) => ablate],
   ['quantize', ({ quantize }) => quantize],
-  ['verify', ({ smoke, serve }) => [smoke.prompts, smoke.maxTokens, serve?.checkOnPod ?? false]],
+  ['verify', ({ smoke, serve }) => [smoke.prompts, smoke.maxTokens, serve?.checkOnPod ?? false, mayThink({ serve })]],
   ['publish', ({ publish }) => publish],
   ['deploy', ({ serve }) => serve],
   ['smoke', ({ smoke }) => smoke],

@@ -1,3 +1,4 @@
+import type { PipelineSpec } from '../contract/spec.ts';
 import type { Plan } from '../contract/stages.ts';
 import { toMs } from './duration.ts';
 
@@ -24,12 +25,16 @@ export function workerEnv(
     RUNPOD_INIT_TIMEOUT: String(initTimeoutSeconds(base.totalBytes)),
     VLLM_STARTUP_TIMEOUT: String(initTimeoutSeconds(base.totalBytes)),
     REQUEST_TIMEOUT: String(Math.round(toMs(serve.workers.executionTimeout) / 1_000)),
-    ...(serve.thinking === 'off' ? { DEFAULT_CHAT_TEMPLATE_KWARGS: '{"enable_thinking": false}' } : {}),
+    ...(!mayThink(plan.spec) ? { DEFAULT_CHAT_TEMPLATE_KWARGS: '{"enable_thinking": false}' } : {}),
     ...(hubTokenSecret ? { HF_TOKEN: `{{ RUNPOD_SECRET_${hubTokenSecret} }}` } : {}),
     ...serve.env,
     VLLM_EXTRA_ARGS: extraArgs(plan, serve.env['VLLM_EXTRA_ARGS']),
   };
 }
+
+/** Whether the chat template may open a thought; where nothing is served yet, as the default of `serve.thinking` has it. */
+export const mayThink = ({ serve }: Pick<PipelineSpec, 'serve'>): boolean =>
+  serve !== undefined && serve.thinking !== 'off';
 
 /** The name that one release's workers alone answer to, beside the model's own. */
 export const releaseModelName = ({ spec, release, serving }: Plan): string =>

@@ -65,7 +65,8 @@ const verify = z
       .looseObject({
         vllm: z.string().optional(),
         maxModelLen: z.number().int().optional(),
-        equal: z.boolean().optional(),
+        // null: verify had no answers of its own to compare with.
+        equal: z.boolean().nullish(),
         skipped: z.string().optional(),
       })
       .transform(({ vllm = null, maxModelLen = null, equal = null, skipped = null }) => ({

@@ -94,6 +94,18 @@ def test_the_trial_with_fewest_refusals_within_the_limit_becomes_the_adapter(gpu
     assert merged["changedTensors"] == sorted(f"{module}.weight" for module in config["target_modules"])
 
 
+def test_a_search_without_effect_is_for_a_person_to_judge(gpu: GpuPod) -> None:
+    gpu.ablate("a")
+    least = min(trial.kl for trial in gpu.search().trials)
+    only = {"maxKl": least, "trials": 8}
+    chosen = gpu.ablate("b", **only)["chosen"]
+    failure = gpu.failure("c", **only, requireFewerRefusals=True)
+    assert chosen["refusals"] == chosen["baseRefusals"] == 11
+    assert (failure["class"], failure["repeat"]) == ("NoLessRefusals", "person") and "11 of 12" in failure["message"]
+    assert gpu.ablate("d", maxKl=0.5, requireFewerRefusals=True)["lessRefusals"] is True
+    assert gpu.search().started == 8
+
+
 def test_a_finished_search_is_only_looked_at(gpu: GpuPod) -> None:
     first = gpu.ablate("a")
     assert gpu.ablate("b") == first and len(gpu.starts()) == 1

@@ -34,6 +34,8 @@ const spec = (name: string, changes: Partial<PipelineSpecInput> = {}): ReturnTyp
       trials: TRIALS,
       seed: 7,
       maxKl: 10,
+      // What a tiny model of random weights answers is noise.
+      requireFewerRefusals: false,
       prompts: {
         good: SEEDS.given,
         bad: declined,

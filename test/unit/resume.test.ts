@@ -87,6 +87,8 @@ describe('what a further run takes over', () => {
   });
 });
 
+const SERVE = { gpus: ['ADA_80_PRO'], warmupDeadline: '5m' } satisfies PipelineSpecInput['serve'];
+
 describe('changes of a spec', () => {
   test.each([
     [{ quantize: 'none' as const }, 'quantize'],
@@ -95,6 +97,8 @@ describe('changes of a spec', () => {
     [{ compute: { capacityWait: '9h' as const } }, null],
     [{ smoke: { maxTokens: 9 } }, 'verify'],
     [{ smoke: { forbid: ['x'] } }, 'smoke'],
+    [{ serve: { ...SERVE, thinking: 'on' as const } }, 'verify'],
+    [{ serve: { ...SERVE, maxModelLen: 128 } }, 'deploy'],
     [{ register: { enabled: false } }, 'register'],
     [{ owner: 'me', quantize: 'none' as const }, 'quantize'],
   ] satisfies [Partial<PipelineSpecInput>, string | null][])('%j first affects %s', (changes, stage) => {

@@ -11,6 +11,7 @@ import type {
   VerifyOutput,
 } from '../../contract/stages.ts';
 import { toMs } from '../../domain/duration.ts';
+import { mayThink } from '../../domain/worker-env.ts';
 import { preparePublish, restoreCheckpoint, saveCheckpoint, tagRelease, verifyUpload } from '../activity-proxies.ts';
 import { failure, hasType } from './failures.ts';
 import { whileBusy } from './idle.ts';
@@ -220,9 +221,8 @@ async function ablate(run: Run, part: PodPlan, pod: ReadyPod): Promise<'here' | 
 }
 
 const ablateParams = (run: Run, part: PodPlan): Json => {
-  const { trials, seed, maxKl, precision, prompts, minTrialSeconds } = run.requirePlan().spec.ablate ?? {};
-  const maxBatchSize = run.remedies.maxBatchSize(part);
-  return { trials, seed, maxKl, precision, prompts, minTrialSeconds, maxBatchSize } as unknown as Json;
+  const { ablate } = run.requirePlan().spec;
+  return { ...ablate, maxBatchSize: run.remedies.maxBatchSize(part) };
 };
 
 const merge = (run: Run, pod: ReadyPod): Promise<StageOutputs['merge']> =>
@@ -246,8 +246,7 @@ const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
   const server =
     serving && spec.serve?.checkOnPod ? { maxModelLen: serving.maxModelLen, memoryGb: serving.usableGb } : null;
   // What is recorded here is asked of the endpoint: both have to speak in the same manner.
-  const thinking = spec.serve?.thinking !== 'off';
-  const params = { prompts, maxTokens, server, thinking };
+  const params = { prompts, maxTokens, server, thinking: mayThink(spec) };
   return runJob(run, pod, { stage: 'verify', params, needsHubToken: 'none' });
 };
 

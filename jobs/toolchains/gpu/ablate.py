@@ -38,11 +38,12 @@ def run(context: JobContext) -> dict[str, Any]:
     """Searches `trials` trials, chooses the one with fewest refusals within `maxKl` and writes it as work/ablate/adapter.
 
     Params: `trials`, `seed`, `maxKl` (nats), `precision` (`bf16`, `bnb_4bit`), `prompts` (null = what prepare brought;
-    lists of texts are written), `maxBatchSize` (128), `maxResponseTokens` (100), `responsePrefix`, `device`. Idempotency:
+    lists of texts are written), `requireFewerRefusals` (false; true: the choice must decline less often than the base),
+    `maxBatchSize` (128), `maxResponseTokens` (100), `responsePrefix`, `device`. Idempotency:
     heretic's journal in work/ablate/checkpoints; finished trials are never run again, and a finished search with its
     adapter is only looked at. A crash is continued with another seed (heretic's sampler would repeat its draws), at most
-    three times without a new trial. A stop saves the best so far. Raises `NoTrialWithinKl`, `NoGpu`, `UnsupportedModel`,
-    `PromptsMissing` and the classes of the failure table.
+    three times without a new trial. A stop saves the best so far. Raises `NoTrialWithinKl`, `NoLessRefusals` (the adapter is
+    in place all the same), `NoGpu`, `UnsupportedModel`, `PromptsMissing` and the classes of the failure table.
     """
     return _Ablation(context).to_end()
 
@@ -290,7 +291,19 @@ class _Ablation:
             "Run more trials, allow a larger KL, or use other prompts.",
         )
 
+    def _require_effect(self, chosen: Trial) -> None:
+        if chosen.refusals < chosen.base_refusals or not self._context.param("requireFewerRefusals", bool, False):
+            return
+        raise JobFailure(
+            "NoLessRefusals",
+            f"the best of {len(self._search.trials)} trials within KL {self._max_kl:g} declines {chosen.refusals} of "
+            f"{chosen.prompts} evaluation prompts, the base {chosen.base_refusals}",
+            "Run more trials, allow a larger KL, use other prompts, or accept it with `ablate.requireFewerRefusals: false`.",
+            repeat="person",
+        )
+
     def _result(self, chosen: Trial) -> dict[str, Any]:
+        self._require_effect(chosen)
         adapter = self._context.paths.adapter
         files = [digest_file(adapter, name) for name in ("adapter_config.json", "adapter_model.safetensors")]
         journal = heretic_journal.find(self._checkpoints)
