@@ -1,7 +1,8 @@
 import type { Plan, PodPlan, StageEstimate } from '../contract/stages.ts';
 import { formatMs } from '../domain/duration.ts';
-import { addUsd, formatUsd } from '../domain/money.ts';
+import { addUsd, formatUsd, fromUsd } from '../domain/money.ts';
 import { limitsNotSet } from '../domain/limits-not-set.ts';
+import { reserveOf } from '../domain/serving-bound.ts';
 import { monthlyServing } from '../domain/serving-month.ts';
 import { table } from './output.ts';
 
@@ -17,11 +18,18 @@ export function renderPlan(plan: Plan): string[] {
     '',
     ...pods.flatMap((pod, at) => [...podLines(pod, pods.length > 1 ? `pod ${at + 1} of ${pods.length}` : 'pod'), '']),
     ...(estimate.length > 0 ? [...estimateLines(estimate), ''] : []),
-    `cap ${formatUsd(Math.round(spec.budget.capUsd * 1e6) as Plan['estimate'][number]['lowUsd'])}`,
+    capLine(plan),
     ...servingLines(plan),
     ...limitsNotSet(spec).map((limit) => `no limit: ${limit}`),
     ...warnings.map((warning) => `note: ${warning}`),
   ];
+}
+
+function capLine(plan: Plan): string {
+  const cap = `cap ${formatUsd(fromUsd(plan.spec.budget.capUsd))}`;
+  return plan.pods.length === 0
+    ? cap
+    : `${cap}, of which ${formatUsd(reserveOf(plan))} are held back for stopping and warm-up`;
 }
 
 function podLines({ stages, needs, ladder }: PodPlan, title: string): string[] {

@@ -84,7 +84,10 @@ export interface ServingPlan {
   image: string;
   gpuPools: string;
   gpuCount: number;
+  /** Of one GPU, of the dearest pool listed: which one a worker comes from is the provider's choice. */
   pricePerWorkerHour: MicroUsd;
+  /** Candidate and stable endpoint together while a release is proven; absent in plans of earlier versions: 2. */
+  workersWhileDeploying?: number;
   maxModelLen: number;
   servedModelName: string;
   /** GPU memory that one worker needs for weights and a full context. */

@@ -34,7 +34,7 @@ export function estimateStages(
 ): StageEstimate[] {
   const times = spec.toolchain === 'rehearsal' ? rehearsalTimes(spec) : gpuTimes(spec, bf16Gb(base));
   const rows = new Map<Stage, StageEstimate>();
-  for (const pod of pods) {
+  for (const pod of pods.length > 1 ? pods.filter((pod) => isRented(pod, skipped)) : pods) {
     const [low, high] = ratesOf(pod);
     for (const stage of ['provision', ...pod.stages] as const) {
       const range = times[stage];
@@ -56,6 +56,10 @@ export function estimateStages(
   }
   return [...rows.values()];
 }
+
+/** Of two pods: the first one unless its ablation is taken over, the second one unless the run ends before it. */
+const isRented = ({ stages }: PodPlan, skipped: readonly Stage[]): boolean =>
+  stages.includes('merge') ? !skipped.includes('merge') : !skipped.includes('ablate') || skipped.includes('merge');
 
 /** What two pods do in the same stage is shown as one. */
 const sum = (before: StageEstimate | undefined, row: StageEstimate): StageEstimate =>
@@ -91,12 +95,13 @@ function fromRecords(
 
 /** Whether the stage did the same work: same base and toolchain, and of its own settings those that take time. */
 function sameShape(stage: Stage, before: PipelineSpec, now: PipelineSpec): boolean {
-  const facts = ({ base, toolchain, ablate, quantize, compute }: PipelineSpec): unknown[] => [
+  const facts = ({ base, toolchain, ablate, quantize, compute, serve }: PipelineSpec): unknown[] => [
     base.repo,
     toolchain,
     ...(stage === 'ablate'
       ? [ablate?.trials, ablate?.precision, ablate?.minTrialSeconds, compute.gpuCount]
       : [quantize.method, compute.quantize?.gpuCount ?? compute.gpuCount]),
+    ...(stage === 'verify' || stage === 'prepare' ? [serve?.checkOnPod ?? false] : []),
   ];
   return JSON.stringify(facts(before)) === JSON.stringify(facts(now));
 }

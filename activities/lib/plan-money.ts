@@ -1,11 +1,9 @@
 import { stableEndpointName } from '../../contract/names.ts';
 import type { Plan } from '../../contract/stages.ts';
 import type { MicroUsd } from '../../contract/units.ts';
-import { reserveFor } from '../../domain/budget.ts';
-import { runningDiskRate } from '../../domain/disk-prices.ts';
 import { addUsd, formatUsd, fromUsd, subtractUsd } from '../../domain/money.ts';
 import { dearestRung } from '../../domain/pod-plans.ts';
-import { servingBound } from '../../domain/serving-bound.ts';
+import { reserveOf } from '../../domain/serving-bound.ts';
 import { workersByBalance } from '../../domain/worker-quota.ts';
 import type { Account } from '../../services/runpod/port.ts';
 import type { ActivityDependencies } from '../dependencies.ts';
@@ -28,16 +26,22 @@ export async function checkMoney(
   if (plan.serving) await checkQuota(deps, account, plan, findings);
 }
 
-function checkCap(plan: Plan, { refusals }: Findings): void {
-  const rates = plan.pods.map(({ ladder, needs }) =>
-    addUsd(dearestRung([{ ladder }]), runningDiskRate(needs.containerDiskGb, needs.volumeGb)),
-  );
-  const reserve = reserveFor(Math.max(...rates) as MicroUsd, plan.settings, servingBound(plan));
+function checkCap(plan: Plan, { refusals, warnings }: Findings): void {
+  const reserve = reserveOf(plan);
   const cap = fromUsd(plan.spec.budget.capUsd);
-  if (cap > reserve) return;
-  refusals.push(
-    `budget.capUsd: ${formatUsd(cap)} leaves nothing to work with, ${formatUsd(reserve)} are held back for stopping and warm-up`,
-  );
+  if (cap <= reserve) {
+    refusals.push(
+      `budget.capUsd: ${formatUsd(cap)} leaves nothing to work with, ${formatUsd(reserve)} are held back for stopping and warm-up`,
+    );
+    return;
+  }
+  const left = subtractUsd(cap, reserve);
+  const most = addUsd(...plan.estimate.map(({ highUsd }) => highUsd));
+  if (most > left) {
+    warnings.push(
+      `budget.capUsd: ${formatUsd(cap)} leave ${formatUsd(left)} to the pods, which may cost up to ${formatUsd(most)}; then the run stops, and waits ${plan.spec.budget.grace} for more`,
+    );
+  }
 }
 
 /** What is held already has been paid for by the hour, and makes room when it goes. */

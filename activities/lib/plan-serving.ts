@@ -2,6 +2,7 @@ import type { PipelineSpec } from '../../contract/spec.ts';
 import type { Plan, ServingPlan } from '../../contract/stages.ts';
 import { servingVramGb } from '../../domain/model-memory.ts';
 import { ZERO_USD } from '../../domain/money.ts';
+import { workersWhileDeploying } from '../../domain/serving-bound.ts';
 import { longestThatFits, usableVramGb } from '../../domain/serving-size.ts';
 import type { ActivityDependencies } from '../dependencies.ts';
 import type { Findings } from './findings.ts';
@@ -18,7 +19,7 @@ export function planServing(
   const gpuPools = serve.gpus.join(',');
   const price = endpoints.serverlessPricePerHour(gpuPools);
   if (price === null) {
-    refusals.push(`serve.gpus: "${serve.gpus[0] ?? ''}" is not a serverless GPU pool with a known price`);
+    refusals.push(`serve.gpus: ${gpuPools} names something else than serverless GPU pools with a known price`);
   }
   const quantized = spec.quantize.method === 'awq';
   const usableGb = usableVramGb(serve.gpus, serve.gpuCount, serve.gpuMemoryUtilization);
@@ -37,6 +38,7 @@ export function planServing(
     gpuPools,
     gpuCount: serve.gpuCount,
     pricePerWorkerHour: price ?? ZERO_USD,
+    workersWhileDeploying: workersWhileDeploying(serve.workers.min),
     maxModelLen,
     servedModelName: spec.name,
     vramGb,

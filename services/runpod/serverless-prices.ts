@@ -17,12 +17,16 @@ const USD_PER_SECOND: Readonly<Record<string, number>> = {
   BLACKWELL_180: 0.0024,
 };
 
-/** Price per worker-hour of the first pool of a `gpuIds` list (`ADA_80_PRO,-NVIDIA H100 NVL`); null when unlisted. */
+/**
+ * Price per GPU and hour of the dearest pool of a `gpuIds` list (`ADA_80_PRO,-NVIDIA H100 NVL`), for a worker may come
+ * from any of them; null when one is unlisted, or none is named.
+ */
 export function serverlessPricePerHour(gpuPools: string): MicroUsd | null {
-  const first = gpuPools
+  const pools = gpuPools
     .split(',')
     .map((part) => part.trim())
-    .find((part) => part !== '' && !part.startsWith('-'));
-  const perSecond = first === undefined ? undefined : USD_PER_SECOND[first];
-  return perSecond === undefined ? null : fromUsd(perSecond * 3600);
+    .filter((part) => part !== '' && !part.startsWith('-'));
+  const perSecond = pools.map((pool) => USD_PER_SECOND[pool] ?? NaN);
+  const dearest = Math.max(...perSecond);
+  return Number.isFinite(dearest) ? fromUsd(dearest * 3600) : null;
 }

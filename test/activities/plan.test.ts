@@ -3,11 +3,13 @@ import type { PipelineSpec } from '../../contract/spec.ts';
 import type { PipelineSpecInput } from '../../contract/spec.ts';
 import { fromUsd } from '../../domain/money.ts';
 import type { Json } from '../../contract/json.ts';
+import type { Stage } from '../../contract/stage-names.ts';
+import { servingRate } from '../../domain/serving-bound.ts';
 import type { RecordedStageRow } from '../../services/registry/port.ts';
 import { HubError } from '../../services/hub/errors.ts';
 import { activityWorld, rejection, type ActivityWorld, without } from '../support/fake-ports-activity.ts';
 import { aModel, anOffer } from '../support/fake-ports.ts';
-import { aSpec } from '../support/specs.ts';
+import { aPlan, aSpec } from '../support/specs.ts';
 
 const plan = (world: ActivityWorld, spec: unknown = aSpec(), workflowId = 'pipeline/tiny') =>
   world.run('planRun', { spec, workflowId, runId: 'run-1', startedAtMs: Date.UTC(2026, 0, 1) });
@@ -164,7 +166,7 @@ describe('a plan refuses', () => {
 
   test('an unknown serverless pool', async () => {
     const spec = specWith({ serve: { gpus: ['MOON_80'], warmupDeadline: '5m' } });
-    expect(await reasons(activityWorld(), spec)).toEqual([expect.stringContaining('"MOON_80"')]);
+    expect(await reasons(activityWorld(), spec)).toEqual([expect.stringContaining('MOON_80')]);
   });
 
   test('a cap that its own reserve eats up, with both figures', async () => {
@@ -348,6 +350,40 @@ describe('a plan counts', () => {
     world.pods.offers = [];
     const served = await world.run('planRun', { ...input, notDone: ['provision'] });
     expect(served).toMatchObject({ pods: [], estimate: [] });
+  });
+
+  test('of two pods only those that are rented', async () => {
+    const world = activityWorld();
+    const gpus = ['NVIDIA H100 80GB HBM3'];
+    const spec = specWith({ compute: { gpus, quantize: { gpus, gpuCount: 1 } } });
+    const provision = async (...notDone: Stage[]) => {
+      const input = { spec, workflowId: 'pipeline/tiny', runId: 'run-1', startedAtMs: 0, notDone };
+      const { pods, estimate } = await world.run('planRun', input);
+      expect(pods).toHaveLength(2);
+      return estimate.find(({ stage }) => stage === 'provision')!.highMs;
+    };
+    const both = await provision();
+    expect(await provision('ablate')).toBe(both / 2);
+    expect(await provision('merge', 'quantize', 'verify', 'publish')).toBe(both / 2);
+  });
+
+  test('a cap that leaves less than the pods may cost is said', async () => {
+    const world = activityWorld();
+    const spec = specWith({ budget: { capUsd: 0.79, grace: '1h' } });
+    expect((await plan(world, spec)).warnings).toEqual([
+      expect.stringMatching(/\$0\.7900 leave \$0\.0098 to the pods.*waits 1h/),
+    ]);
+    expect((await plan(world)).warnings).toEqual([]);
+  });
+
+  test.each([
+    [0, 2],
+    [1, 2],
+    [3, 4],
+  ])('with %i workers kept, %i may run while a release is proven', async (min, workers) => {
+    const workersOf = { min, max: 3 };
+    const { serving } = await plan(activityWorld(), specWith({ serve: { gpus: ['ADA_80_PRO'], workers: workersOf } }));
+    expect(servingRate({ ...aPlan(), serving })).toBe(workers * fromUsd(3.6));
   });
 
   test('workers against the quota: a quota the account tells refuses, one from the table warns', async () => {

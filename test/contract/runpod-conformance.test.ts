@@ -529,8 +529,9 @@ describe.each(names)('%s', (api) => {
       expect(await runpod.listEndpoints()).toEqual([]);
     });
 
-    test('serverless prices come from the first pool', () => {
-      expect(runpod.serverlessPricePerHour('ADA_80_PRO,AMPERE_80')).toBe(4_176_000);
+    test('the serverless price is that of the dearest pool', () => {
+      expect(runpod.serverlessPricePerHour('AMPERE_80, ADA_80_PRO,-NVIDIA H100 NVL')).toBe(4_176_000);
+      expect(runpod.serverlessPricePerHour('ADA_80_PRO,NO_SUCH_POOL')).toBeNull();
       expect(runpod.serverlessPricePerHour('NO_SUCH_POOL')).toBeNull();
     });
   });

@@ -158,9 +158,15 @@ describe('what this version does not act on', () => {
     ['ablate.prompts', { ablate: { prompts: { good: 'a/b' } } }],
     ['ablate.precision', { ablate: { precision: 'bnb_4bit' } }],
     ['quantize.calibration', { quantize: { method: 'awq', calibration: 'a/b' } }],
+    ['serve.checkOnPod', { serve: { ...serve, checkOnPod: true } }],
   ])('%s is for the gpu toolchain, and refused in a rehearsal instead of ignored', (path, changes) => {
     expect(notBuilt(aSpec({ ...changes, toolchain: 'gpu' }))).toEqual([]);
     expect(notBuilt(aSpec(changes))).toEqual([{ path, message: expect.stringContaining('for toolchain: gpu') }]);
+  });
+
+  test("vLLM's check on the pod is of one GPU", () => {
+    const spec = aSpec({ toolchain: 'gpu', serve: { ...serve, checkOnPod: true, gpuCount: 2 } });
+    expect(notBuilt(spec)).toEqual([{ path: 'serve.checkOnPod', message: expect.stringContaining('one GPU') }]);
   });
 
   test('a prompt set may be named in short; parsed again it stays what it is', () => {
