@@ -63,9 +63,7 @@ export async function readBase(hub: HubPort, spec: PipelineSpec, findings: Findi
   const badName = spec.publish ? nameRefusal(model.license, spec.publish.repo) : undefined;
   if (badName) findings.refusals.push(badName);
   const files = await hub.listFiles(repo, model.commit);
-  const totalBytes = files
-    .filter(({ path }) => isOneModelsWeights(path))
-    .reduce((sum, file) => sum + file.size, 0);
+  const totalBytes = files.filter(({ path }) => isOneModelsWeights(path)).reduce((sum, file) => sum + file.size, 0);
   if (totalBytes === 0) findings.refusals.push(`${repo} has no safetensors weights`);
   const facts = { repo, commit: model.commit, license: model.license ?? 'unknown', totalBytes };
   return { ...facts, ...(await readConfig(hub, spec, model.commit, findings)) };

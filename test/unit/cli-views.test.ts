@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { createOutput, table } from '../../cli/output.ts';
 import { LogPrinter, readable, stageOf, type LogLine } from '../../cli/log-view.ts';
+import { renderPlan } from '../../cli/plan-view.ts';
 import { edgeLines, spentNow, stageLines, trialStrip, usageLine } from '../../cli/progress-view.ts';
 import { renderReport } from '../../cli/report.ts';
 import type { RunView } from '../../client/pipelines.ts';
@@ -437,5 +438,14 @@ describe('report', () => {
     ]) {
       expect(text).toContain(part);
     }
+  });
+});
+
+describe('a plan for people', () => {
+  test('says what of the cap is held back, where a pod is rented', () => {
+    expect(renderPlan(aPlan())).toContainEqual(
+      expect.stringMatching(/^cap \$12\.00, of which \$0\.7802 are held back for stopping and warm-up$/),
+    );
+    expect(renderPlan({ ...aPlan(), pods: [] })).toContain('cap $12.00');
   });
 });

@@ -257,7 +257,7 @@ class _Ablation:
         source, target = self._folder / _EXPORT, self._context.paths.adapter
         _require_sound_adapter(source, self._context.paths.base)
         config = checkpoint.read_object(source / "adapter_config.json")
-        # PEFT writes a set in any order and a path of this pod; the same trial must give the same bytes.
+        # PEFT writes a set in any order and a path of this pod: neither says anything about the adapter.
         config["target_modules"] = sorted(config.get("target_modules") or [])
         config["base_model_name_or_path"] = None
         atomic.write_json(source / "adapter_config.json", config)
