@@ -1,15 +1,23 @@
-import type { RunRef } from './activities.ts';
-import type { DeployOutput, Plan, PublishOutput, RegisterOutput, VerifyOutput } from './stages.ts';
+import type { EndpointRecord, RunRef } from './activities.ts';
+import type { AblateOutput, Plan, PublishOutput, RegisterOutput, VerifyOutput } from './stages.ts';
+import type { MicroUsd } from './units.ts';
 
 /** What is known of a model that was registered: enough to test it again, or to deploy it again. */
 export interface LiveRelease {
+  /** The run that made it. */
   run: RunRef;
   plan: Plan;
+  /** null where nothing was ablated. */
+  ablate: AblateOutput | null;
   verify: VerifyOutput;
   publish: PublishOutput;
-  deploy: DeployOutput;
-  /** Whether the endpoint the registry row names still exists at the provider. */
+  /** What that run has cost. */
+  spent: MicroUsd;
+  /** The model's endpoint as the provider lists it now; where it is gone, as the run left it. */
+  deploy: EndpointRecord;
   endpointExists: boolean;
+  /** Whether the registry row names another endpoint: one was deployed since, and could not be registered. */
+  rowIsStale: boolean;
   /** Head of `main` now; another sha than `publish.commit` means that somebody has published since. */
   headCommit: string | null;
 }
@@ -24,5 +32,6 @@ export interface RefreshResult {
   /** `checked`: unchanged and healthy, tested only. `redeployed`: brought up again from the published commit. */
   action: 'checked' | 'redeployed';
   commit: string;
+  /** null where the row was left as it was. */
   register: RegisterOutput | null;
 }

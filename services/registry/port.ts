@@ -192,6 +192,14 @@ export interface ModelRecord extends RegisteredModel {
   deployments: DeploymentRecord[];
 }
 
+/** A run that completed, and what it has cost. */
+export interface CompletedRun {
+  runId: string;
+  workflowId: string;
+  spentMicroUsd: MicroUsd;
+  outputs: Partial<Record<Stage, Json>>;
+}
+
 /** PostgreSQL behind one port. Every write is idempotent by the key its type names. Errors are `RegistryError`. */
 export interface RegistryPort {
   /** Applies our own migrations (schema `anneal`) and creates the two registry tables when they are absent. */
@@ -227,9 +235,7 @@ export interface RegistryPort {
 
   saveOutput(runId: string, stage: Stage, output: Json): Promise<void>;
   /** The newest run of this name that completed with an endpoint, and every output it recorded; null when there is none. */
-  latestCompletedRun(
-    name: string,
-  ): Promise<{ runId: string; workflowId: string; outputs: Partial<Record<Stage, Json>> } | null>;
+  latestCompletedRun(name: string): Promise<CompletedRun | null>;
   /** The newest runs of this name, newest first, with what each left behind. */
   earlierRuns(name: string, limit: number): Promise<EarlierRunRow[]>;
   /** Kept log text of a run's jobs, by job id; a line says where something is missing. */

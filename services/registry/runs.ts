@@ -1,7 +1,8 @@
 import type { Json } from '../../contract/json.ts';
 import type { Stage } from '../../contract/stage-names.ts';
+import type { MicroUsd } from '../../domain/money.ts';
 import { jsonParameter, type Sql } from './database.ts';
-import type { EarlierRunRow, RecordedStageRow, RegistryPort, RunRecord, StageEvent } from './port.ts';
+import type { CompletedRun, EarlierRunRow, RecordedStageRow, RegistryPort, RunRecord, StageEvent } from './port.ts';
 
 /** Writes what is known at the start; an end that was recorded before stays. */
 export async function saveRun(sql: Sql, run: RunRecord): Promise<void> {
@@ -41,9 +42,9 @@ export async function saveOutput(sql: Sql, runId: string, stage: Stage, output: 
 }
 
 /** See the port. Runs that were recorded without their id's workflow are of no use here. */
-export async function latestCompletedRun(sql: Sql, name: string): ReturnType<RegistryPort['latestCompletedRun']> {
-  const [run] = await sql<{ run_id: string; workflow_id: string }[]>`
-    select r.run_id, r.workflow_id from anneal.runs r
+export async function latestCompletedRun(sql: Sql, name: string): Promise<CompletedRun | null> {
+  const [run] = await sql<{ run_id: string; workflow_id: string; spent_micro_usd: string }[]>`
+    select r.run_id, r.workflow_id, r.spent_micro_usd from anneal.runs r
     join anneal.outputs o on o.run_id = r.run_id and o.stage = 'deploy' and jsonb_typeof(o.output) = 'object'
     where r.name = ${name} and r.state = 'Completed' and r.workflow_id is not null
     order by r.ended_at desc limit 1`;
@@ -51,7 +52,8 @@ export async function latestCompletedRun(sql: Sql, name: string): ReturnType<Reg
   const rows = await sql<{ stage: Stage; output: Json }[]>`
     select stage, output from anneal.outputs where run_id = ${run.run_id}`;
   const outputs = Object.fromEntries(rows.map(({ stage, output }) => [stage, output]));
-  return { runId: run.run_id, workflowId: run.workflow_id, outputs };
+  const spentMicroUsd = Number(run.spent_micro_usd) as MicroUsd;
+  return { runId: run.run_id, workflowId: run.workflow_id, spentMicroUsd, outputs };
 }
 
 /** See the port. A run is on record from its first copy of the books; that moment orders them. */

@@ -396,7 +396,7 @@ describe('the registry on PostgreSQL', () => {
     expect(rows[1]).toMatchObject({ checkpointSha256: sha256, outputs: { ablate: { trialsCompleted: 4 } } });
     expect(rows[0]).toMatchObject({ checkpointSha256: null, state: 'Completed' });
     expect(await registry.earlierRuns('other', 2)).toEqual([]);
-    expect(await registry.latestCompletedRun('tiny')).toMatchObject({ runId: 'first' });
+    expect(await registry.latestCompletedRun('tiny')).toMatchObject({ runId: 'first', spentMicroUsd: cap });
   });
 
   test('job logs take repeats and overlaps without doubling text', async () => {

@@ -60,6 +60,12 @@ test('an unchanged release on a healthy endpoint is tested only', async () => {
   expect(await fire()).toMatchObject({ action: 'checked', register: null });
 });
 
+/** What the registry row says of how the release was made. */
+const madeBy = (row: { metadata: unknown } | null): unknown => {
+  const { training_job_id, release, evaluation, build_cost_usd } = row!.metadata as Record<string, unknown>;
+  return { training_job_id, release, evaluation, build_cost_usd };
+};
+
 test('an endpoint that is gone is deployed again from the published commit, into the same row', async () => {
   const before = await world.registry.findModel(null, 'nightly');
   const { RUNPOD_API_URL: apiUrl = '', RUNPOD_API_KEY: apiKey = '' } = world.world.env;
@@ -69,7 +75,16 @@ test('an endpoint that is gone is deployed again from the published commit, into
   const after = await world.registry.findModel(null, 'nightly');
   expect(after!.id).toBe(before!.id);
   expect(after!.baseUrl).not.toBe(before!.baseUrl);
+  expect(madeBy(before)).toMatchObject({ evaluation: { ablate: { trialsCompleted: 2 } } });
+  expect(madeBy(before)).toMatchObject({ build_cost_usd: expect.any(Number) });
+  expect(madeBy(after)).toEqual(madeBy(before));
   await world.expectNothingRented(['anneal-local-nightly']);
+});
+
+test('the night after that it is only tested again', async () => {
+  const before = await world.registry.findModel(null, 'nightly');
+  expect(await fire()).toMatchObject({ action: 'checked', register: null });
+  expect(await world.registry.findModel(null, 'nightly')).toEqual(before);
 });
 
 test('a deleted schedule is unknown afterwards', async () => {

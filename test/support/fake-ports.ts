@@ -7,6 +7,7 @@ import { HubError } from '../../services/hub/errors.ts';
 import { RegistryError } from '../../services/registry/errors.ts';
 import type {
   CheckpointChunk,
+  CompletedRun,
   DeploymentRow,
   Holding,
   HoldingRow,
@@ -15,6 +16,7 @@ import type {
   ModelRow,
   Promised,
   RecordedStageRow,
+  RegisteredModel,
   RegistryPort,
   RunRecord,
   SeenThing,
@@ -377,8 +379,10 @@ export class FakeHub implements HubPort {
     this.branches.add(branch);
     return Promise.resolve();
   }
+  /** Of `main`. */
+  head: string | null = null;
   branchHead(): Promise<string | null> {
-    return Promise.resolve(null);
+    return Promise.resolve(this.head);
   }
   ensureTag(_repo: string, tag: string, commit: string): Promise<void> {
     const held = this.tags.get(tag);
@@ -533,8 +537,10 @@ export class FakeRegistry implements RegistryPort {
   earlierRuns(): Promise<[]> {
     return Promise.resolve([]);
   }
-  latestCompletedRun(): Promise<null> {
-    return Promise.resolve(null);
+  /** What a test put there. */
+  completed: CompletedRun | null = null;
+  latestCompletedRun(): Promise<CompletedRun | null> {
+    return Promise.resolve(this.completed);
   }
 
   readJobLogs(): Promise<{ jobId: string; text: string }[]> {
@@ -553,8 +559,10 @@ export class FakeRegistry implements RegistryPort {
     await this.write(() => this.models.push({ model, deployment }));
     return { modelId: 'model-1', deploymentId: 'deployment-1', updated: false, warnings: [] };
   }
-  findModel(): Promise<null> {
-    return Promise.resolve(null);
+  /** The registered one, in a test that has put it there. */
+  row: RegisteredModel | null = null;
+  findModel(): Promise<RegisteredModel | null> {
+    return Promise.resolve(this.row);
   }
   /** What a test put there. */
   readonly records: ModelRecord[] = [];

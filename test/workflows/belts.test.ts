@@ -4,12 +4,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Activities } from '../../contract/activities.ts';
-import { TASK_QUEUES } from '../../contract/names.ts';
-import type { LiveRelease } from '../../contract/refresh.ts';
 import type { PipelineSpec, PipelineSpecInput } from '../../contract/spec.ts';
 import type { PipelineInput, StageReport } from '../../contract/stages.ts';
 import { fromUsd } from '../../domain/money.ts';
-import type { endpointRefresh } from '../../workflows/index.ts';
 import { continueRunUpdate, extendBudgetUpdate, getProgressQuery } from '../../workflows/messages.ts';
 import { recordRun } from '../replay/record-run.ts';
 import { FakeWorld, fakeActivities, hang, isStage, JOB_RESULTS } from '../support/fake-activities.ts';
@@ -397,33 +394,4 @@ test('a run that was parked goes on where it stood', async () => {
   });
   expect(states).toContain('publish completed');
   expect([world.count('createPod'), world.count('startPod'), world.pods.size]).toEqual([1, 1, 0]);
-});
-
-test('a refresh deploys a release again whose endpoint is gone', async () => {
-  const plan = aPlan();
-  const { verify, publish } = JOB_RESULTS;
-  const { workflowId, name } = { workflowId: 'refresh/tiny', name: 'tiny' };
-  const live: LiveRelease = {
-    run: { workflowId, runId: 'earlier', name, release: plan.release, installation: 'test', specHash: 'hash' },
-    plan,
-    verify,
-    publish: { repo: 'anneal/tiny', commit: publish.commit, tag: 'r1', files: 9, bytes: 1 },
-    deploy: { endpointId: 'gone', endpointName: 'anneal-test-tiny', templateId: 't', baseUrl: 'x', gpuPools: 'x' },
-    headCommit: publish.commit,
-    endpointExists: false,
-  };
-  const result = await run({ findLiveRelease: () => Promise.resolve(live) }, aSpec(), async (handle) => {
-    await handle.result();
-    const refresh = await env.client.workflow.start<typeof endpointRefresh>('endpointRefresh', {
-      workflowId,
-      taskQueue: TASK_QUEUES.main,
-      args: [{ name }],
-    });
-    const refreshed = await refresh.result();
-    await recordRun('endpoint-refresh', refresh);
-    return refreshed;
-  });
-  expect(result).toMatchObject({ action: 'redeployed', commit: publish.commit, register: { modelId: 'm' } });
-  expect(world.pods.size).toBe(0);
-  expect([...world.endpoints.values()]).toEqual(['anneal-test-tiny']);
 });
