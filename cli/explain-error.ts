@@ -150,6 +150,7 @@ function byName(error: Error): Explained {
     ScheduleUnknown: ['list them with: anneal schedule list', EXIT.usage],
     ModelUnknown: ['list them with: anneal model list', EXIT.usage],
     ModelAmbiguous: ['say whose you mean with: --owner <id> ("-" is nobody)', EXIT.usage],
+    RunPaused: ['let it go on with: temporal workflow unpause --workflow-id pipeline/<name>', EXIT.refused],
     MessageRefused: ['look at what it waits for with: anneal run show <name>', EXIT.refused],
     RunPodError: [
       (error as { code?: unknown }).code === 'Retired' ? NEXT_WHEN_RETIRED : 'check RUNPOD_API_KEY and RUNPOD_API_URL',

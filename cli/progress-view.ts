@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import type { RunView } from '../client/pipelines.ts';
+import { isOpen, type RunView } from '../client/pipelines.ts';
 import type { FollowDetails, Spend, StageReport, StageState } from '../contract/stages.ts';
 import type { MicroUsd } from '../contract/units.ts';
 import { formatMs } from '../domain/duration.ts';
@@ -37,7 +37,7 @@ export function stageLines(view: RunView, nowMs: number, terminal: boolean, colu
     return texts.map((text) => paint(style, text.trimEnd().slice(0, columns)));
   });
   const { spend, waitingFor } = progress;
-  const now = status === 'RUNNING' ? nowMs : spend.sinceMs;
+  const now = isOpen(status) ? nowMs : spend.sinceMs;
   const share = spend.cap > 0 ? Math.round((spentNow(spend, now) / spend.cap) * 100) : 0;
   const burning = spend.ratePerHour > 0 ? `, burning ${formatUsd(spend.ratePerHour)}/h` : '';
   const money = `${formatUsd(spentNow(spend, now))} of ${formatUsd(spend.cap)} (${share} %)${burning}`;

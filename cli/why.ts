@@ -1,4 +1,4 @@
-import type { RunView } from '../client/pipelines.ts';
+import { isOpen, type RunView } from '../client/pipelines.ts';
 import type { Stage } from '../contract/stage-names.ts';
 import { formatMs } from '../domain/duration.ts';
 import { formatUsd } from '../domain/money.ts';
@@ -42,9 +42,10 @@ export function whyOf(
   // A stage that failed on a lost pod stands as failed while the run goes on elsewhere.
   const now = progress.stages.find(({ state }) => state === 'running' || state === 'waiting');
   const ended = progress.stages.find(({ state }) => state === 'failed' || state === 'cancelled');
-  const report = status === 'RUNNING' ? (now ?? ended) : (ended ?? now);
+  const open = isOpen(status);
+  const report = open ? (now ?? ended) : (ended ?? now);
   const name = plan?.spec.name ?? progress.name;
-  const spend = status === 'RUNNING' ? spentNow(progress.spend, nowMs) : progress.spend.recorded;
+  const spend = open ? spentNow(progress.spend, nowMs) : progress.spend.recorded;
   const where = report
     ? ` in ${report.stage} after ${formatMs(report.workedMs || Math.max(0, nowMs - (report.startedAtMs ?? nowMs)))}`
     : '';
@@ -54,7 +55,7 @@ export function whyOf(
     ...(failure ? [sentence(failure.message)] : []),
     ...(progress.waitingFor ? [`It waits for ${sentence(progress.waitingFor)}`] : []),
     ...view.triedRungs.map((tried) => `No pod could be rented yet: ${sentence(tried)}`),
-    ...(status === 'RUNNING' && progress.ids.podId ? [`Pod ${progress.ids.podId} is rented.`] : []),
+    ...(open && progress.ids.podId ? [`Pod ${progress.ids.podId} is rented.`] : []),
   ];
   return {
     name,

@@ -1,5 +1,6 @@
 import {
   isGrpcServiceError,
+  QueryRejectedError,
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
@@ -28,14 +29,23 @@ export class RunNotFound extends Error {
 }
 
 /** gRPC's status codes. */
+const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
-const FAILED_PRECONDITION = 9;
+export const FAILED_PRECONDITION = 9;
 const QUERY_TRIES = 3;
 
 /** The server knows the run, and no worker is there that could tell how it stands. */
 export class NoWorkerAnswers extends Error {
   override readonly name = 'NoWorkerAnswers';
 }
+
+/** Somebody has paused the run in Temporal: the server asks its workflow nothing and lets it do nothing. */
+export class RunPaused extends Error {
+  override readonly name = 'RunPaused';
+}
+
+/** Whether a run of this status is still to end; a paused one is open, and what it rents costs. */
+export const isOpen = (status: string): boolean => status === 'RUNNING' || status === 'PAUSED';
 
 /** Starts a run under the id its name gives it; starting twice is refused while the first is open. */
 export async function startRun(
@@ -63,7 +73,7 @@ export async function startRun(
 export interface RunView {
   workflowId: string;
   runId: string;
-  /** Temporal's status: RUNNING, COMPLETED, FAILED, CANCELLED, TERMINATED, TIMED_OUT. */
+  /** Temporal's status: RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED, TERMINATED, TIMED_OUT. */
   status: string;
   startedAt: string;
   closedAt: string | null;
@@ -75,7 +85,7 @@ export interface RunView {
   triedRungs: string[];
 }
 
-/** Everything a person wants to see of one run, open or closed. Throws {@link RunNotFound}. */
+/** Everything a person wants to see of one run, open or closed. Throws {@link RunNotFound}, {@link RunPaused}. */
 export async function viewRun(client: Client, name: string, runId?: string): Promise<RunView> {
   const handle = client.workflow.getHandle(pipelineWorkflowId(name), runId);
   try {
@@ -96,7 +106,7 @@ export async function viewRun(client: Client, name: string, runId?: string): Pro
       triedRungs: triedRungs(heartbeatOf(pending, client, 'createPod')),
     };
   } catch (error) {
-    throw missing(error, name);
+    throw missing(error, name, runId);
   }
 }
 
@@ -139,19 +149,16 @@ export async function findRun(client: Client, name: string, runId?: string): Pro
     const found = await client.workflow.getHandle(pipelineWorkflowId(name), runId).describe();
     return { workflowId: found.workflowId, runId: found.runId, status: found.status.name };
   } catch (error) {
-    throw missing(error, name);
+    throw missing(error, name, runId);
   }
 }
-
-/** Temporal's status of the latest run of a name. Throws {@link RunNotFound}. */
-export const runStatus = async (client: Client, name: string): Promise<string> => (await findRun(client, name)).status;
 
 /** Asks a run to stop: it ends its pod and candidate endpoint, then closes as Cancelled. Idempotent. */
 export async function cancelRun(client: Client, name: string, reason: string): Promise<StartedRun> {
   const handle = client.workflow.getHandle(pipelineWorkflowId(name));
   try {
     const { runId, status } = await handle.describe();
-    if (status.name !== 'RUNNING') throw new RunNotFound(`the run of "${name}" has already ended (${status.name})`);
+    if (!isOpen(status.name)) throw new RunNotFound(`the run of "${name}" has already ended (${status.name})`);
     await handle.signal(cancelRunSignal, reason);
     await handle.cancel();
     return { workflowId: pipelineWorkflowId(name), runId };
@@ -207,14 +214,21 @@ async function patiently<T>(query: () => Promise<T>): Promise<T> {
 }
 
 /** gRPC's status code and text of a call that failed. */
-function statusOf(error: unknown): { code: number; details: string } | undefined {
+export function statusOf(error: unknown): { code: number; details: string } | undefined {
   const inner = error instanceof ServiceError ? error.cause : error;
   return isGrpcServiceError(inner) ? inner : undefined;
 }
 
-function missing(error: unknown, name: string): unknown {
-  if (error instanceof WorkflowNotFoundError) return new RunNotFound(`there is no run of "${name}"`);
+function missing(error: unknown, name: string, runId?: string): unknown {
   const status = statusOf(error);
+  // The server refuses to look for an id that is not of its form.
+  const malformed = runId !== undefined && status?.code === INVALID_ARGUMENT;
+  if (error instanceof WorkflowNotFoundError || malformed)
+    return new RunNotFound(`there is no run of "${name}"${runId === undefined ? '' : ` with the id ${runId}`}`);
+  if (error instanceof QueryRejectedError)
+    return new RunPaused(
+      `the run of "${name}" is paused in Temporal: it does nothing, and what it rents goes on costing`,
+    );
   // A query is answered by a worker, for closed runs too: none polls, or the one that did has just gone.
   const unanswered = status?.code === DEADLINE_EXCEEDED || status?.code === FAILED_PRECONDITION;
   return unanswered ? new NoWorkerAnswers(`no worker answers for "${name}": ${status.details}`) : error;

@@ -3,6 +3,7 @@ import { pipelineWorkflowId } from '../contract/names.ts';
 import type { Stage } from '../contract/stage-names.ts';
 import type { SpecChanges } from '../domain/spec-changes.ts';
 import { approveUpdate, continueRunUpdate, extendBudgetUpdate, type ApprovalStage } from '../workflows/messages.ts';
+import { FAILED_PRECONDITION, statusOf } from './pipelines.ts';
 
 /** The run refused a message, with its reason; nothing was written to its history. */
 export class MessageRefused extends Error {
@@ -43,6 +44,9 @@ async function told<T>(name: string, tell: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof WorkflowUpdateFailedError) throw new MessageRefused(error.cause?.message ?? error.message);
     if (error instanceof WorkflowNotFoundError) throw new MessageRefused(`no run of "${name}" is open`);
+    const status = statusOf(error);
+    // A paused run takes no updates; the server says so.
+    if (status?.code === FAILED_PRECONDITION) throw new MessageRefused(status.details);
     throw error;
   }
 }

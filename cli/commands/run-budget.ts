@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import { viewRun } from '../../client/pipelines.ts';
+import { isOpen, viewRun } from '../../client/pipelines.ts';
 import { extendBudget } from '../../client/run-messages.ts';
 import { formatUsd } from '../../domain/money.ts';
 import type { CommandContext } from '../context.ts';
@@ -18,7 +18,7 @@ export const runBudget = (run: Command, context: () => CommandContext): Command 
       if (options.add !== undefined) await extendBudget(client, name, options.add);
       const { status, progress } = await viewRun(client, name);
       const { spend, waitingFor } = progress;
-      const spent = spentNow(spend, status === 'RUNNING' ? now() : spend.sinceMs);
+      const spent = spentNow(spend, isOpen(status) ? now() : spend.sinceMs);
       out.result({ name, status, spend, spent, waitingFor }, () => [
         `${name}: ${formatUsd(spent)} of ${formatUsd(spend.cap)}, burning ${formatUsd(spend.ratePerHour)}/h`,
         ...(waitingFor === null ? [] : [`waiting for ${waitingFor}`]),

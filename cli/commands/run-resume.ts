@@ -1,6 +1,6 @@
 import { ApplicationFailure } from '@temporalio/client';
 import type { Command } from 'commander';
-import { RunNotFound, runStatus, startRun } from '../../client/pipelines.ts';
+import { findRun, isOpen, RunNotFound, startRun } from '../../client/pipelines.ts';
 import { continueRun } from '../../client/run-messages.ts';
 import type { FailureType } from '../../contract/failures.ts';
 import { parseSpec, type PipelineSpec } from '../../contract/spec.ts';
@@ -13,6 +13,7 @@ import type { EarlierRunRow } from '../../services/registry/port.ts';
 import type { CommandContext } from '../context.ts';
 import { showStarted } from '../show-started.ts';
 import { refuseUntil, setOption, stageOption } from '../stage-options.ts';
+import { watchRun } from '../watch-run.ts';
 
 interface Options {
   from?: Stage;
@@ -43,22 +44,25 @@ export const runResume = (run: Command, context: () => CommandContext): Command 
       const { set = {} } = options;
       const faults = changeFaults(set);
       if (faults.length > 0) throw refusal('InvalidSpec', faults.join('; '));
-      if ((await runStatus(await ctx.temporal(), name)) === 'RUNNING') await goOn(ctx, name, options);
+      const { runId, status } = await findRun(await ctx.temporal(), name);
+      if (isOpen(status)) await goOn(ctx, name, runId, options);
       else await startAgain(ctx, name, options);
     });
 
 /** The open run keeps its stages; it knows by itself where it stands. */
 async function goOn(
-  { out, temporal }: CommandContext,
+  ctx: CommandContext,
   name: string,
-  { from, until, set = {} }: Options,
+  runId: string,
+  { from, until, set = {}, watch }: Options,
 ): Promise<void> {
   if (from ?? until) throw refusal('InvalidSpec', `the run of "${name}" is open: --from and --until are for a new one`);
-  const { stage, changed } = await continueRun(await temporal(), name, set);
-  out.result({ name, stage, changed }, () => [
-    `${name} goes on at ${stage}`,
-    `follow it with: anneal run watch ${name}`,
-  ]);
+  const { stage, changed } = await continueRun(await ctx.temporal(), name, set);
+  const goesOn = `${name} goes on at ${stage}`;
+  if (watch) {
+    ctx.out.line(goesOn);
+    await watchRun(ctx, name, runId);
+  } else ctx.out.result({ name, stage, changed }, () => [goesOn, `follow it with: anneal run watch ${name}`]);
 }
 
 async function startAgain(ctx: CommandContext, name: string, { from, until, set = {}, watch }: Options): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { resultOf, viewRun } from '../../client/pipelines.ts';
+import { isOpen, resultOf, viewRun } from '../../client/pipelines.ts';
 import type { CommandContext } from '../context.ts';
 import { explain, type Explained } from '../explain-error.ts';
 import { stageLines } from '../progress-view.ts';
@@ -18,7 +18,7 @@ export const runShow = (run: Command, context: () => CommandContext): Command =>
       const client = await temporal();
       const view = await viewRun(client, name, options.runId);
       const result = view.status === 'COMPLETED' ? await resultOf(client, view) : null;
-      const failure = ['RUNNING', 'COMPLETED'].includes(view.status) ? null : await failureOf(client, view);
+      const failure = isOpen(view.status) || result ? null : await failureOf(client, view);
       const link = webUiLink(env, view);
       out.result({ ...view, result, failure, webUi: link }, () => [
         `${name} ${view.progress.release ?? ''} ${view.status}, started ${view.startedAt}`,
