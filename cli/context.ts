@@ -35,8 +35,11 @@ export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   readonly now: () => number;
-  /** Aborted by the first Ctrl-C, and when nobody reads the output any more. */
-  readonly interrupted: AbortSignal;
+  /**
+   * Aborted by the first Ctrl-C or SIGTERM, and when nobody reads the output any more. Whoever asks for it ends by itself
+   * then; a command that has not asked is ended by the signal.
+   */
+  interrupted: () => AbortSignal;
   /** Asks the person at the terminal; absent or null where there is none. Rejects when interrupted. */
   readonly ask?: ((question: string) => Promise<string>) | null;
   temporal: () => Promise<Client>;
@@ -49,7 +52,7 @@ export interface ContextOptions extends Streams {
   env: Record<string, string | undefined>;
   cwd: string;
   json: boolean;
-  interrupted: AbortSignal;
+  interrupted: () => AbortSignal;
   ask?: ((question: string) => Promise<string>) | null;
   createServices: (env: Record<string, string | undefined>) => Services;
 }
@@ -79,8 +82,15 @@ export function createContext(options: ContextOptions): CommandContext {
 
 /** Written by `anneal up`: the environment of the local world. */
 export const WORLD_ENV_FILE = join('.anneal', 'world.env');
-/** Any one of these set means that a person has chosen where to work; then the local world is not looked at. */
-const CHOSEN = ['TEMPORAL_ADDRESS', 'ANNEAL_DATABASE_URL', 'RUNPOD_API_KEY'];
+/**
+ * Any one of these set means that a person has chosen where to work; then the local world is not looked at. HF_TOKEN is
+ * not among them: the Hub's own tools want it in many a shell.
+ */
+const CHOSEN = [
+  ...['TEMPORAL_ADDRESS', 'TEMPORAL_PROFILE', 'TEMPORAL_CONFIG_FILE'],
+  ...['ANNEAL_DATABASE_URL', 'ANNEAL_DATABASE_URL_FILE'],
+  ...['RUNPOD_API_KEY', 'RUNPOD_API_KEY_FILE', 'HF_TOKEN_FILE'],
+];
 
 /**
  * The environment, or that of a local world in this folder when nothing is chosen. Never a mixture: a real key must not

@@ -14,7 +14,7 @@ export interface LiveFlags {
 
 /** `anneal doctor --live`: explains without a key, plans, asks, checks, and says what differs. Sets the exit code. */
 export async function liveCheck(ctx: CommandContext, flags: LiveFlags): Promise<void> {
-  const { out, env, services, interrupted } = ctx;
+  const { out, env, services } = ctx;
   if (!env['RUNPOD_API_KEY'] && !env['RUNPOD_API_KEY_FILE']) {
     explainWithoutKey(ctx, flags);
     return;
@@ -34,7 +34,7 @@ export async function liveCheck(ctx: CommandContext, flags: LiveFlags): Promise<
   if (!(await agreed(ctx, flags, plan))) return;
   const report = await liveChecks.run(plan, {
     recordFile: join(ctx.cwd, `anneal-live-${stamp(ctx.now())}.jsonl`),
-    signal: interrupted,
+    signal: ctx.interrupted(),
     say: (line) => out.line(line),
   });
   out.result(report, () => renderReport(report));

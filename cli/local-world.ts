@@ -1,5 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inWorld } from '../local/world-env.ts';
 import { downWorld, upWorld, type World } from '../local/world.ts';
 import { WORLD_ENV_FILE, type CommandContext } from './context.ts';
 
@@ -10,17 +11,18 @@ export async function startWorld(
   context: CommandContext,
   options: { freePorts?: boolean | undefined },
 ): Promise<World> {
-  const { out, cwd, env, interrupted } = context;
+  const { out, cwd, env } = context;
   const world = await upWorld({
     stateDir: join(cwd, STATE_DIR),
     env: { ...env },
     ports: options.freePorts ? 'free' : 'default',
-    signal: interrupted,
+    signal: context.interrupted(),
     report: ({ component, message, done }) => {
       out.line(`${done ? '✔' : ' '} ${component.padEnd(20)} ${message}`);
     },
   });
-  const lines = Object.entries(world.env).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  // A person's own Temporal profile must not be read beside these values.
+  const lines = Object.entries(inWorld({}, world.env)).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
   await writeFile(join(cwd, WORLD_ENV_FILE), `${lines.join('\n')}\n`, { mode: 0o600 });
   return world;
 }

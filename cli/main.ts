@@ -12,13 +12,13 @@ import { createProgram } from './program.ts';
 
 /** The process: streams, signals, exit code. Everything a command may touch comes through its context. */
 const interruption = new AbortController();
-process.on('SIGINT', () => {
-  if (interruption.signal.aborted) process.exit(EXIT.interrupted);
+let watched = false;
+/** The first signal lets a command that watches it end by itself; the second one, and any other command, end at once. */
+const onSignal = (): void => {
+  if (!watched || interruption.signal.aborted) process.exit(EXIT.interrupted);
   interruption.abort();
-});
-process.on('SIGTERM', () => {
-  interruption.abort();
-});
+};
+process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
 // A reader that has gone (`| head`) must not end the process in the middle of what it does.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', () => {
@@ -65,7 +65,10 @@ const contextOf = (json: boolean): CommandContext =>
     env: process.env,
     cwd: process.cwd(),
     json,
-    interrupted: interruption.signal,
+    interrupted: () => {
+      watched = true;
+      return interruption.signal;
+    },
     ask: process.stdin.isTTY && process.stderr.isTTY ? ask : null,
     createServices,
   }));
@@ -79,16 +82,26 @@ try {
   await context?.close();
 }
 
-/** Commander has printed help, version or the usage fault already. */
-function usageExit({ exitCode }: CommanderError): number {
-  return exitCode === 0 ? EXIT.ok : EXIT.usage;
+/** Commander has printed help, version or the usage fault already, for people. */
+function usageExit({ exitCode, code, message }: CommanderError): number {
+  if (exitCode === 0) return EXIT.ok;
+  const fault = code === 'commander.help' ? 'a command is missing' : message.replace(/^error: /, '');
+  if (json()) writeError({ type: 'Usage', message: fault, next: 'add --help for usage and examples' });
+  return EXIT.usage;
 }
 
 function report(error: unknown): number {
   const { message, next, exitCode, type } = explain(error);
-  if (program.opts<{ json?: boolean }>().json)
-    process.stdout.write(`${JSON.stringify({ error: { type, message, next } }, null, 2)}\n`);
+  if (json()) writeError({ type, message, next });
   else process.stderr.write(`error: ${message}\n${next === '' ? '' : `  next: ${next}\n`}`);
   if (process.env['ANNEAL_DEBUG']) process.stderr.write(`${(error as Error).stack ?? ''}\n`);
   return exitCode;
+}
+
+function json(): boolean {
+  return program.opts<{ json?: boolean }>().json === true;
+}
+
+function writeError(error: { type: string; message: string; next: string }): void {
+  process.stdout.write(`${JSON.stringify({ error }, null, 2)}\n`);
 }

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { NoWorkerAnswers, resultOf, viewRun, type RunView } from '../client/pipelines.ts';
+import { isOpen, NoWorkerAnswers, resultOf, RunPaused, viewRun, type RunView } from '../client/pipelines.ts';
 import type { PipelineResult } from '../contract/stages.ts';
 import type { CommandContext } from './context.ts';
+import { explain } from './explain-error.ts';
 import { edgeLines, stageLines } from './progress-view.ts';
 import { renderReport } from './report.ts';
+import { unlessInterrupted } from './unless-interrupted.ts';
 
 const REFRESH_MS = 1_000;
 
@@ -16,8 +18,9 @@ export async function watchRun(
   name: string,
   runId?: string,
 ): Promise<PipelineResult | undefined> {
-  const { out, interrupted, now } = context;
+  const { out, now } = context;
   const client = await context.temporal();
+  const interrupted = context.interrupted();
   let before: RunView | null = null;
   let drawn = 0;
   const show = (view: RunView): void => {
@@ -30,37 +33,35 @@ export async function watchRun(
     }
     before = view;
   };
+  const ask = <T>(question: () => Promise<T>): Promise<T | undefined> =>
+    unlessInterrupted(client, interrupted, question);
   let silent = false;
-  /** undefined while no worker answers, which is said once: the run goes on when one polls again. */
+  /** undefined while the run cannot be asked, which is said once: it goes on when a worker polls or it is unpaused. */
   const look = async (): Promise<RunView | undefined> => {
     try {
-      const view = await viewRun(client, name, runId);
+      const view = await ask(() => viewRun(client, name, runId));
       silent = false;
       return view;
     } catch (error) {
-      if (!(error instanceof NoWorkerAnswers)) throw error;
-      if (!silent) out.note(`${error.message}; the run is safe with Temporal and goes on when a worker polls again`);
+      if (!(error instanceof NoWorkerAnswers || error instanceof RunPaused)) throw error;
+      const { message, next } = explain(error);
+      if (!silent) out.note(`${message}\n  next: ${next}`);
       silent = true;
       drawn = 0;
       return undefined;
     }
   };
-  for (;;) {
+  while (!interrupted.aborted) {
     const view = await look();
     if (view) show(view);
-    if (view && view.status !== 'RUNNING') break;
-    await delay(REFRESH_MS, undefined, { signal: interrupted }).catch(() => undefined);
-    if (interrupted.aborted) {
-      out.note(`stopped watching; the run goes on. Watch again with: anneal run watch ${name}`);
-      return undefined;
+    if (view && !isOpen(view.status)) {
+      const result = await ask(() => resultOf(client, view));
+      if (!result) break;
+      out.result({ view, result }, () => ['', ...renderReport(result)]);
+      return result;
     }
+    await delay(REFRESH_MS, undefined, { signal: interrupted }).catch(() => undefined);
   }
-  let view = await look();
-  while (!view) {
-    await delay(REFRESH_MS);
-    view = await look();
-  }
-  const result = await resultOf(client, view);
-  out.result({ view, result }, () => ['', ...renderReport(result)]);
-  return result;
+  out.note(`stopped watching; the run goes on. Watch again with: anneal run watch ${name}`);
+  return undefined;
 }

@@ -36,13 +36,19 @@ export const demo = (program: Command, context: () => CommandContext): Command =
         const finished = await watchRun(inWorld, spec.name, started.runId);
         if (!finished) await endEarlier(inWorld, spec.name);
       } finally {
-        await connected.then((client) => client.connection.close());
+        await connected.then(
+          (client) => client.connection.close(),
+          () => undefined,
+        );
         if (options.keep) ctx.out.line('\nthe local world stays up; end it with: anneal down');
         else await stopWorld(ctx);
       }
-      if (ctx.interrupted.aborted)
+      if (ctx.interrupted().aborted)
         throw new DOMException('interrupted; the run was cancelled and the local world ended', 'AbortError');
     });
+
+/** For how long a cancelled run is waited for; the world that holds all it has rented ends anyhow. */
+const CANCEL_WITHIN_MS = 60_000;
 
 /** A run that an earlier, interrupted demo left open is cancelled and waited for: its name is wanted again. */
 async function endEarlier({ temporal, out }: CommandContext, name: string): Promise<void> {
@@ -50,7 +56,8 @@ async function endEarlier({ temporal, out }: CommandContext, name: string): Prom
   try {
     const earlier = await cancelRun(client, name, 'superseded or interrupted');
     out.line('cancelling the run that is under way');
-    await resultOf(client, earlier).catch(() => undefined);
+    const ended = (): Promise<unknown> => resultOf(client, earlier);
+    await client.withAbortSignal(AbortSignal.timeout(CANCEL_WITHIN_MS), ended).catch(() => undefined);
   } catch (error) {
     if (!(error instanceof RunNotFound)) throw error;
   }

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
-import { findRun } from '../../client/pipelines.ts';
+import { findRun, isOpen } from '../../client/pipelines.ts';
 import { POD_JOB_STAGES, type PodJobStage } from '../../contract/stage-names.ts';
 import type { CommandContext } from '../context.ts';
 import { LogPrinter, stageOf } from '../log-view.ts';
+import { unlessInterrupted } from '../unless-interrupted.ts';
 
 const REFRESH_MS = 1_000;
 
@@ -43,7 +44,7 @@ async function showLogs({ out, temporal, services }: CommandContext, name: strin
     const others = [...new Set(all.map(({ jobId }) => stageOf(jobId)))].join(', ');
     const what = options.stage === undefined ? 'no job' : `no ${options.stage} job`;
     const there = others === '' ? '' : `; there are logs of: ${others}`;
-    if (status !== 'RUNNING') throw new LogsUnknown(`${what} of this run of "${name}" has left a log${there}`);
+    if (!isOpen(status)) throw new LogsUnknown(`${what} of this run of "${name}" has left a log${there}`);
     out.note(`${what} of this run has begun yet${there}; wait for it with: anneal run logs ${name} -f`);
   }
   out.result(kept, () => {
@@ -57,10 +58,11 @@ async function showLogs({ out, temporal, services }: CommandContext, name: strin
 
 /** Shows pieces as they are stored, from the beginning or the last lines on, until the run has ended. */
 async function followLogs(context: CommandContext, name: string, options: Options): Promise<void> {
-  const { out, temporal, services, interrupted } = context;
+  const { out, temporal, services } = context;
   const client = await temporal();
   const { runId } = await findRun(client, name, options.runId);
   const { registry } = services();
+  const interrupted = context.interrupted();
   const printer = new LogPrinter(
     (line) => {
       out.line(line);
@@ -70,24 +72,25 @@ async function followLogs(context: CommandContext, name: string, options: Option
     },
   );
   let after = 0;
-  for (let first = true; ; first = false) {
-    // Asked before reading: what an ended run has stored is complete.
+  /** Asked before reading: what an ended run has stored is complete. */
+  const look = async () => {
     const { status } = await findRun(client, name, runId);
-    const pieces = await registry.jobLogPieces(runId, after);
+    return { open: isOpen(status), pieces: await registry.jobLogPieces(runId, after) };
+  };
+  for (let first = true; ; first = false) {
+    const seen = await unlessInterrupted(client, interrupted, look);
+    if (!seen) break;
+    const { open, pieces } = seen;
     after = pieces.at(-1)?.seq ?? after;
     const wanted = pieces.filter(({ jobId }) => options.stage === undefined || stageOf(jobId) === options.stage);
     if (first && options.tail !== undefined) printer.printLast(wanted, options.tail);
     else for (const piece of wanted) printer.printPiece(piece);
-    if (status !== 'RUNNING') break;
+    if (!open) break;
     await delay(REFRESH_MS, undefined, { signal: interrupted }).catch(() => undefined);
-    if (interrupted.aborted) {
-      printer.end();
-      out.note(`stopped watching; the run goes on. Watch again with: anneal run logs ${name} -f`);
-      return;
-    }
   }
   printer.end();
-  if (after === 0) throw new LogsUnknown(`no job of this run of "${name}" has left a log`);
+  if (interrupted.aborted) out.note(`stopped watching; the run goes on. Watch again with: anneal run logs ${name} -f`);
+  else if (after === 0) throw new LogsUnknown(`no job of this run of "${name}" has left a log`);
 }
 
 function lastLines(text: string, count: number | undefined): string {

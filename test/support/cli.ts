@@ -34,6 +34,6 @@ export const runCli = (args: string[], options: { cwd: string; env: NodeJS.Proce
 
 /** The environment of a person who has set nothing up: no keys, no addresses. */
 export function bareEnvironment(): NodeJS.ProcessEnv {
-  const foreign = /^(TEMPORAL_ADDRESS|TEMPORAL_NAMESPACE|RUNPOD_|HF_|ANNEAL_(?!PYTHON))/;
+  const foreign = /^(TEMPORAL_(ADDRESS|NAMESPACE|PROFILE|CONFIG_FILE)|RUNPOD_|HF_|ANNEAL_(?!PYTHON))/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)));
 }

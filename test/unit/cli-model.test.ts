@@ -1,10 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import type { CommandContext, Services } from '../../cli/context.ts';
 import { explain, EXIT } from '../../cli/explain-error.ts';
-import { createOutput } from '../../cli/output.ts';
-import { createProgram } from '../../cli/program.ts';
 import { fromUsd } from '../../domain/money.ts';
 import type { DeploymentRecord, ModelRecord } from '../../services/registry/port.ts';
+import { runCommand } from '../support/commands.ts';
 import { FakeRegistry } from '../support/fake-ports.ts';
 
 const AT = '2026-01-02T03:04:05.000Z';
@@ -43,19 +41,7 @@ const aModel = (changes: Partial<ModelRecord> = {}): ModelRecord => ({
 async function anneal(records: readonly ModelRecord[], ...args: string[]): Promise<string> {
   const registry = new FakeRegistry();
   registry.records.push(...records);
-  let text = '';
-  const contextOf = (json: boolean): CommandContext => ({
-    out: createOutput({ stdout: { write: (part) => (text += part) }, stderr: { write: () => undefined } }, json),
-    env: {},
-    cwd: '/',
-    now: () => 0,
-    interrupted: new AbortController().signal,
-    temporal: () => Promise.reject(new Error('needs no Temporal')),
-    services: () => ({ registry }) as unknown as Services,
-    close: () => Promise.resolve(),
-  });
-  await createProgram(contextOf).parseAsync(['node', 'anneal', ...args]);
-  return text;
+  return (await runCommand(args, { registry })).stdout;
 }
 
 describe('anneal model list', () => {
