@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { resultOf, viewRun } from '../../client/pipelines.ts';
+import { isOpen, resultOf, viewRun } from '../../client/pipelines.ts';
 import type { Stage } from '../../contract/stage-names.ts';
 import type { CommandContext } from '../context.ts';
 import { errorPage } from '../error-page.ts';
@@ -20,21 +20,19 @@ export const runWhy = (run: Command, context: () => CommandContext): Command =>
       const { out, temporal, services, now } = context();
       const client = await temporal();
       const view = await viewRun(client, name, runId);
-      const failure = view.status === 'RUNNING' ? null : await resultOf(client, view).then(() => null, explain);
+      const failure = isOpen(view.status) ? null : await resultOf(client, view).then(() => null, explain);
       const stage = view.progress.stages.find(({ state }) => state === 'failed')?.stage;
-      const log = stage && failure ? await lastLines(services().registry, view.runId, stage) : [];
+      const log = stage && failure ? await lastLines(services, view.runId, stage) : [];
       const meaning = failure ? await errorPage(failure.type) : null;
       const why = whyOf(view, failure, { meaning, log, nowMs: now() });
       out.result(why, () => renderWhy(why));
     });
 
-/** A registry that is away costs the log, not the explanation. */
-async function lastLines(
-  registry: ReturnType<CommandContext['services']>['registry'],
-  runId: string,
-  stage: Stage,
-): Promise<string[]> {
-  const logs = await registry.readJobLogs(runId).catch(() => []);
+/** A registry that is away, or not configured, costs the log, not the explanation. */
+async function lastLines(services: CommandContext['services'], runId: string, stage: Stage): Promise<string[]> {
+  const logs = await Promise.resolve()
+    .then(() => services().registry.readJobLogs(runId))
+    .catch(() => []);
   const last = logs.filter(({ jobId }) => stageOf(jobId) === stage).at(-1);
   return (last?.text ?? '')
     .trimEnd()
