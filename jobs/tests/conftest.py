@@ -58,6 +58,9 @@ def run(context):
 class Pod:
     """One workspace and the commands of the supervisor."""
 
+    # A command that takes longer hangs.
+    command_limit_seconds = 60
+
     def __init__(self, workspace: Path, extra: Path) -> None:
         self.root = workspace / "anneal"
         self.work = self.root / "work"
@@ -80,7 +83,8 @@ class Pod:
 
     def command(self, *arguments: str, stdin: object = None) -> tuple[int, list[dict[str, Any]]]:
         process = self.popen(*arguments)
-        out, error = process.communicate(json.dumps(stdin).encode() if stdin is not None else b"", timeout=60)
+        given = b"" if stdin is None else json.dumps(stdin).encode()
+        out, error = process.communicate(given, timeout=self.command_limit_seconds)
         assert not error, error.decode()
         return process.returncode, [json.loads(line) for line in out.splitlines()]
 

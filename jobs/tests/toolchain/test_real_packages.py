@@ -104,6 +104,9 @@ cuPointerGetAttribute cuTensorMapEncodeTiled
 class RealPod(Pod):
     """A pod with the real environments, which outlive a test in ANNEAL_ENVS."""
 
+    # torch takes its time to load, where the machine has other work above all.
+    command_limit_seconds = 600
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "workspace", folder)
         self.journals = self.work / "ablate/checkpoints"
