@@ -79,6 +79,16 @@ test('a Temporal that does not answer is named with its address', async () => {
   expect(text).toContain('Temporal does not answer at 127.0.0.1:1');
 });
 
+test.each(['show', 'why', 'watch', 'logs'])(
+  'run %s of what is not there says what there is to list',
+  async (command) => {
+    const named = command === 'watch' ? [] : ['--run-id', 'not-an-id'];
+    const text = await refused(['run', command, 'nobody', ...named], world.env, 2);
+    expect(text).toContain('there is no run of "nobody"');
+    expect(text).toContain('anneal run list');
+  },
+);
+
 test('a wrong key is refused by the provider without being shown', async () => {
   const file = await specFile(cwd, 'key', aSpec({ name: 'key' }));
   const text = await refused(['run', 'plan', file], { ...world.env, RUNPOD_API_KEY: 'rpa_not_the_key' }, 1);

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -38,7 +38,11 @@ test('the demo runs the whole pipeline, reports it and leaves nothing running', 
 });
 
 test('a kept world answers later commands and goes down completely', async () => {
-  const env = bareEnvironment();
+  // A Temporal profile of the person's own leads elsewhere.
+  const env = { ...bareEnvironment(), XDG_CONFIG_HOME: join(cwd, 'config') };
+  await mkdir(join(cwd, 'config', 'temporalio'), { recursive: true });
+  const profile = '[profile.default]\naddress = "cloud.invalid:7233"\nnamespace = "theirs"\napi_key = "real"\n';
+  await writeFile(join(cwd, 'config', 'temporalio', 'temporal.toml'), profile);
   const kept = await runCli(['demo', TINY, '--free-ports', '--keep', '--json'], { cwd, env });
   expect([kept.stderr, kept.exitCode]).toEqual([kept.stderr, 0]);
   const report = JSON.parse(kept.stdout) as { view: { status: string }; result: { outputs: Record<string, unknown> } };
