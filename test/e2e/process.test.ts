@@ -41,9 +41,12 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a command that has nothing to
   await once(server, 'listening');
   const connected = once(server, 'connection');
   const env = { ...bareEnvironment(), TEMPORAL_ADDRESS: `127.0.0.1:${(server.address() as AddressInfo).port}` };
-  const { child, ended } = startCli(['run', 'list'], { cwd, env });
-  await connected;
-  child.kill(signal);
-  expect(await ended).toEqual({ exitCode: 130, stdout: '', stderr: '' });
-  server.close();
+  try {
+    const { child, ended } = startCli(['run', 'list'], { cwd, env });
+    await connected;
+    child.kill(signal);
+    expect(await ended).toEqual({ exitCode: 130, stdout: '', stderr: '' });
+  } finally {
+    server.close();
+  }
 });
