@@ -144,6 +144,8 @@ test('a context that does not fit on the pod is shortened, and what is deployed 
   ]);
   expect(deployed).toEqual([8_192, 8_192]);
   expect(result.remedies).toEqual(['verify: ContextTooLong; context 32768 → 8192 tokens']);
+  // A refresh deploys by the plan on record.
+  expect(result.outputs.plan!.serving!.maxModelLen).toBe(8_192);
 });
 
 test('a host at fault is given back and another one taken', async () => {

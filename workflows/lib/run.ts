@@ -177,6 +177,8 @@ export class Run {
     this.plan = plan;
     // prepare brings them to the pod; it is idempotent, and what it did else stays.
     if (dataSetsOf(before) !== dataSetsOf(plan.spec)) this.onPod.delete('prepare');
+    // What is deployed again later must be what was done; the estimates stay those that were promised.
+    if (this.outputs.plan) this.outputs.plan = { ...plan, estimate: this.outputs.plan.estimate };
     if (affected === null) return;
     const stale = STAGES.slice(STAGES.indexOf(affected));
     for (const stage of stale) {
