@@ -61,6 +61,10 @@ const NEXT: Record<FailureType, [next: string, exitCode?: number]> = {
 const NEXT_WHEN_RETIRED =
   'with RUNPOD_API=graphql, set RUNPOD_API=v2 and restart the workers; with v2, use a newer version of Anneal (docs/runpod-apis.md)';
 
+/** A live endpoint is among what is named: whoever ends that takes the model from its users. */
+const NEXT_WHEN_NOT_RESTORED =
+  'give the live endpoint its template back in the RunPod console, and end only the rest: docs/errors/CleanupIncomplete.md';
+
 /** Any error as a message with a next step and an exit code. Unknown ones keep their text; stacks only with ANNEAL_DEBUG. */
 export function explain(error: unknown): Explained {
   if (error instanceof SpecFileError) return explainSpec(error);
@@ -125,14 +129,21 @@ function explainRun({ cause }: WorkflowFailedError): Explained {
 function explainFailure(failure: ApplicationFailure): Explained {
   const type = failure.type ?? 'Failed';
   const [next, exitCode] = NEXT[type as FailureType] ?? ['look at the run in the Web UI'];
-  const { advice, code } = (failure.details?.[0] ?? {}) as { advice?: unknown; code?: unknown };
   const ids = type === 'CleanupIncomplete' ? `\n  ${leftIn(failure.details?.[0])}` : '';
   return {
     type,
     message: `${type}: ${failure.message}${ids}`,
-    next: typeof advice === 'string' && advice !== '' ? advice : code === 'Retired' ? NEXT_WHEN_RETIRED : next,
+    next: nextIn(failure.details?.[0]) ?? next,
     exitCode: exitCode ?? EXIT.failed,
   };
+}
+
+/** A next step that is more to the point than that of the type. */
+function nextIn(details: unknown): string | undefined {
+  const { advice, code, notRestored } = (details ?? {}) as Record<string, unknown>;
+  if (typeof advice === 'string' && advice !== '') return advice;
+  if (code === 'Retired') return NEXT_WHEN_RETIRED;
+  return notRestored === undefined ? undefined : NEXT_WHEN_NOT_RESTORED;
 }
 
 /** Everything the details name, so that a person can end it by hand. */

@@ -203,6 +203,14 @@ describe('what people are told', () => {
     expect(next).toContain('BY HAND');
   });
 
+  test('a live endpoint that has not got its former release back is not to be ended', () => {
+    const left = { notRestored: ['anneal-x'], endpointIds: ['e1'], templateNames: ['t'] };
+    const { next, exitCode } = explain(fail('CleanupIncomplete', 'left', left));
+    expect(exitCode).toBe(EXIT.cleanup);
+    expect(next).toContain('template back');
+    expect(next).not.toContain('END THESE');
+  });
+
   test('what must be ended by hand is named', () => {
     const left = fail('CleanupIncomplete', 'not confirmed', { podNames: ['anneal-test-tiny'], podIds: ['p1xyz'] });
     const { message, next } = explain(left);
