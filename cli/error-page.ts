@@ -16,9 +16,15 @@ export async function errorPage(type: string): Promise<string | null> {
 
 const plain = (markdown: string): string =>
   markdown
+    .replace(/(?:^\|.*\n?)+/gm, sentence)
     .replace(/\[([^\]]+)\]\([^)]*\)/g, '$1')
     .replaceAll('`', '')
     .replace(/\s+/g, ' ')
     .trim();
+
+/** A table within a paragraph: its rows without the head, `what: meaning`. */
+const sentence = (table: string): string => `${table.trim().split('\n').slice(2).map(toWords).join('; ')}.\n`;
+
+const toWords = (row: string): string => row.replace(/^\| *| *\|$/g, '').replace(/ *\| */g, ': ');
 
 const lowerFirst = (text: string): string => text.slice(0, 1).toLowerCase() + text.slice(1);

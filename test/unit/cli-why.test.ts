@@ -108,7 +108,7 @@ describe('pages of docs/errors', () => {
     for (const type of Object.values(FAILURES)) {
       const page = await errorPage(type);
       expect(page).toMatch(/^[A-Z].*\. Left rented: .*\. More: docs\/errors\//);
-      expect(page).not.toMatch(/\]\(|^#/m);
+      expect(page).not.toMatch(/\]\(|^#|\|/m);
     }
   });
 
