@@ -205,10 +205,12 @@ test('a cut network: the follower comes back to a job that went on without it, a
   // Neither pod nor provider answers, and no connection is closed; the job is a process of its own.
   process.kill(simulators, 'SIGSTOP');
   try {
-    await until(async () => {
+    const givenUp = async (): Promise<boolean> => {
       const now = await connectionsTo(pod.sshPort!);
       return cut.every((port) => !now.includes(port));
-    }, 'the worker gives up its silent connections');
+    };
+    // A copy of the checkpoint that was under way is waited for longest, for two minutes.
+    await until(givenUp, 'the worker gives up its silent connections', 150_000);
   } finally {
     process.kill(simulators, 'SIGCONT');
   }
@@ -217,7 +219,7 @@ test('a cut network: the follower comes back to a job that went on without it, a
   expect(result.outputs.provision?.podId).toBe(pod.id);
   expect(await firstTrials(started.runId)).toBe(1);
   expect(await chargedPods(started.runId)).toEqual([pod.id]);
-});
+}, 240_000);
 
 test('two creates without an answer, under lists that lag: one pod is used, the two others are ended and paid for', async () => {
   // The list shows a pod only after the quiet period (3 s), so that each create counts as lost.

@@ -26,7 +26,8 @@ try {
   const env = await environments();
   await prepare();
   if (chosen.length === 0) sum.add('pytest', await pytest(await jobsPython(), ['-v', '-rs', 'tests/toolchain'], env));
-  const all = ['--runInBand', '--verbose', '--testPathIgnorePatterns=/node_modules/', 'test/toolchain', ...chosen];
+  // An option that takes a list takes every word after it, up to the next option.
+  const all = ['test/toolchain', '--testPathIgnorePatterns=/node_modules/', '--runInBand', '--verbose', ...chosen];
   sum.add('jest', await jest(all, env));
 } catch (error) {
   sum.broke(error);
