@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { fail } from '../../activities/lib/to-failure.ts';
@@ -465,6 +466,24 @@ test('a cancel while a create is unsettled waits for the quiet period and ends t
  * A cap that a pod at 0.1 cent a second reaches after about a second of real work: with an activity in flight the test
  * server's clock runs in real time. Serving costs nothing here, so nothing is held back for it.
  */
+test('a stalled job on a pod that cannot be told ends the run as stalled, and soon', async () => {
+  const asked: number[] = [];
+  const changes: Partial<Activities> = {
+    followJob: async (input) =>
+      isStage(input.jobId, 'merge')
+        ? { kind: 'stalled', idleMs: 90_000 }
+        : { kind: 'succeeded', result: JOB_RESULTS[input.stage] },
+    stopJob: () => {
+      asked.push(activityInfo().scheduledTimestampMs);
+      return Promise.reject(ApplicationFailure.create({ type: 'SshUnreachable', message: 'silent' }));
+    },
+  };
+  expect(await run(changes, endOf)).toBe('JobStalled');
+  nothingRented();
+  // The job may take two minutes to stop; the pod is not paid for longer than that.
+  expect(world.books!.end!.atMs - asked[0]!).toBeLessThan(150_000);
+});
+
 const SHORT = { checkpointLimitMs: 2_000, terminateAllowanceMs: 1_000 };
 const shortOfMoney = {
   planRun: ({ spec }) => {

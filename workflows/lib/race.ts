@@ -1,4 +1,4 @@
-import { CancellationScope, patched } from '@temporalio/workflow';
+import { CancellationScope, isCancellation, patched } from '@temporalio/workflow';
 import { hasType } from './failures.ts';
 
 export type Raced<T> = { kind: 'done'; value: T } | { kind: 'stopped' };
@@ -26,6 +26,7 @@ export async function raced<T>(
   const stopped = stop.then(
     () => 'stop' as const,
     (error: unknown) => {
+      if (!isCancellation(error)) throw error;
       if (outer.consideredCancelled && !patched(AWAITS_CANCELLED_WORK)) throw error;
       return settled;
     },

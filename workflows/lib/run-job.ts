@@ -28,8 +28,12 @@ export async function runJob<S extends PodJobStage>(run: Run, pod: ReadyPod, job
   const series = run.jobSeries > 0 ? `again${run.jobSeries}` : undefined;
   const jobId = [release, job.stage, job.suffix, series].filter(Boolean).join('-');
   const ref = { run: run.ref, pod, jobId, stage: job.stage };
+  const graceMs = settings.checkpointLimitMs;
+  // A pod that cannot be told goes without: nobody waits for it longer than the job itself may take to stop.
   const stop = (): Promise<void> =>
-    CancellationScope.nonCancellable(() => stopJob({ ...ref, graceMs: settings.checkpointLimitMs }));
+    CancellationScope.nonCancellable(() =>
+      stopJob.executeWithOptions({ scheduleToCloseTimeout: graceMs }, [{ ...ref, graceMs }]),
+    );
   // Loading is silent, and a cold disk gives a tenth of a gigabyte per second.
   const quietMs = Math.ceil(base.totalBytes / 1e8) * 1_000;
   run.activeJob = { jobId, stage: job.stage, stop };
@@ -48,7 +52,9 @@ export async function runJob<S extends PodJobStage>(run: Run, pod: ReadyPod, job
         case 'failed':
           throw failure('JobFailed', `${job.stage}: ${outcome.failure.message}`, outcome.failure);
         case 'stalled':
-          await stop();
+          await stop().catch((error: unknown) => {
+            log.warn('a stalled job could not be told to stop', { jobId, error: String(error) });
+          });
           throw failure('JobStalled', `${job.stage} made no progress for ${Math.round(outcome.idleMs / 1_000)} s`);
         case 'podGone':
           throw failure('PodGone', outcome.reason, { podId: pod.podId });
