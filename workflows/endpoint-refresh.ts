@@ -1,4 +1,4 @@
-import { log, workflowInfo } from '@temporalio/workflow';
+import { log, patched, workflowInfo } from '@temporalio/workflow';
 import type { Json } from '../contract/json.ts';
 import type { LiveRelease, RefreshResult } from '../contract/refresh.ts';
 import { releaseLabel } from '../contract/names.ts';
@@ -16,23 +16,30 @@ import { startDeploy } from './lib/start-deploy.ts';
  */
 export async function endpointRefresh({ name }: { name: string }): Promise<RefreshResult> {
   try {
-    const live = await findLiveRelease({ name });
-    if (!live) throw failure('InvalidSpec', `no completed run of "${name}" with an endpoint is recorded`);
-    const { publish } = live;
-    if (live.headCommit !== publish.commit) {
-      const head = live.headCommit?.slice(0, 12) ?? 'nothing';
-      throw failure(
-        'ManifestMismatch',
-        `main of ${publish.repo} is ${head}, which no run has verified; start a run instead`,
-      );
-    }
-    const smoke = live.endpointExists ? await answersAsRecorded(live) : null;
-    if (!smoke) return await redeploy(name, live);
+    const live = await verifiedHead(name);
+    if (!live.endpointExists) return await redeploy(name, live);
+    const smoke = await answersAsRecorded(live);
+    // Meanwhile a run may have published and be deploying; its release must not be put back.
+    if (!smoke) return await redeploy(name, patched(LOOKS_AGAIN) ? await verifiedHead(name) : live);
     const register = live.rowIsStale ? await registerWhatIsThere(live, smoke) : null;
-    return { name, action: 'checked', commit: publish.commit, register };
+    return { name, action: 'checked', commit: live.publish.commit, register };
   } catch (error) {
     throw toRunFailure(error);
   }
+}
+
+const LOOKS_AGAIN = 'refresh-looks-again';
+
+/** The release on `main`, which a completed run of this installation has made. */
+async function verifiedHead(name: string): Promise<LiveRelease> {
+  const live = await findLiveRelease({ name });
+  if (!live) throw failure('InvalidSpec', `no completed run of "${name}" with an endpoint is recorded`);
+  const { headCommit, publish } = live;
+  if (headCommit === publish.commit) return live;
+  throw failure(
+    'ManifestMismatch',
+    `main of ${publish.repo} is ${headCommit?.slice(0, 12) ?? 'nothing'}, which no completed run has verified; start a run instead`,
+  );
 }
 
 /**

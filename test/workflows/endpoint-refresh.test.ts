@@ -116,3 +116,23 @@ test('an endpoint that does not answer as recorded gets its release again', asyn
   expect(result.action).toBe('redeployed');
   expect(registered).toMatchObject([MAKER]);
 });
+
+test('a run that publishes while the endpoint is tested is not undone', async () => {
+  let looks = 0;
+  let asked = 0;
+  const ports = fakeActivities(tests.world);
+  const night = refresh(
+    {},
+    {
+      findLiveRelease: () => Promise.resolve({ ...MADE, headCommit: ++looks === 1 ? publish.commit : 'f'.repeat(40) }),
+      smokeEndpoint: async (input) => {
+        const passed = await ports.smokeEndpoint(input);
+        return ++asked === 3 ? { ...passed, kind: 'rejected' } : passed;
+      },
+    },
+  );
+  await expect(night).rejects.toMatchObject({ cause: { type: 'ManifestMismatch' } });
+  expect(looks).toBe(2);
+  // Those of the run alone.
+  expect(tests.world.count('createEndpoint')).toBe(2);
+});
