@@ -63,7 +63,7 @@ const NEXT_WHEN_RETIRED =
 
 /** A live endpoint is among what is named: whoever ends that takes the model from its users. */
 const NEXT_WHEN_NOT_RESTORED =
-  'give the live endpoint its template back in the RunPod console, and end only the rest: docs/errors/CleanupIncomplete.md';
+  'give the live endpoint its template back in the RunPod console soon, or start the run again; end only the rest: docs/errors/CleanupIncomplete.md';
 
 /** Any error as a message with a next step and an exit code. Unknown ones keep their text; stacks only with ANNEAL_DEBUG. */
 export function explain(error: unknown): Explained {

@@ -31,9 +31,9 @@ export function likeness({ expected, actual }: Pair): number {
   return wanted.length === 0 ? Number(got.length === 0) : (differs < 0 ? wanted.length : differs) / wanted.length;
 }
 
-/** Whether one answer may stand: `exact`, the recorded one; `close`, any that is not empty, for {@link likeEnough} to judge. */
+/** Whether one answer may stand: the recorded one; with `close` any that is not empty, for {@link likeEnough} to judge. */
 export const stands = (tolerance: Tolerance, { expected, actual }: Pair): boolean =>
-  tolerance === 'exact' ? expected === actual : actual.trim() !== '';
+  expected === actual || (tolerance === 'close' && actual.trim() !== '');
 
 export function answerCheck(name: string, tolerance: Tolerance, pair: Pair): Check {
   const { expected, actual } = pair;

@@ -178,6 +178,7 @@ describe('smoke gates', () => {
       detail: expect.stringMatching(/first 0 %/),
     });
     expect(answerCheck('a', 'close', { ...other, actual: ' ' }).passed).toBe(false);
+    expect(answerCheck('a', 'close', { expected: '', actual: '' }).passed).toBe(true);
     const same = { expected: 'tea', actual: 'tea' };
     expect(likeEnough([same, other, other])).toMatchObject({ passed: true });
     expect(likeEnough([same, other, other, other])).toMatchObject({
