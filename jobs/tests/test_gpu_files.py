@@ -138,7 +138,7 @@ def test_a_release_without_packed_layers_is_refused(tmp_path: Path, base_model: 
     save_file({"model.norm.weight": np.ones(4, dtype=np.float32)}, quantized / "model.safetensors")
     with pytest.raises(JobFailure) as caught:
         finish(quantized, base_model, json.loads((base_model / "config.json").read_text()))
-    assert caught.value.failure_class == "DamagedModel"
+    assert (caught.value.failure_class, caught.value.change) == ("UnsupportedModel", None)
 
 
 def test_unquantized_is_a_hard_link_and_made_on_its_device(pod: Pod, base_model: Path) -> None:

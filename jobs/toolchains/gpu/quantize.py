@@ -62,8 +62,7 @@ def run(context: JobContext) -> dict[str, Any]:
         "groupSize": group_size,
     }
     figures = run_child(context, python, "quantize_awq", request)
-    with checkpoint.made_here(temporary):
-        finish(temporary, paths.merged, config)
+    finish(temporary, paths.merged, config)
     shutil.rmtree(paths.quantized, ignore_errors=True)
     temporary.rename(paths.quantized)
     atomic.sync_folder(paths.work)
@@ -134,7 +133,7 @@ def finish(quantized: Path, merged: Path, config: dict[str, Any]) -> None:
     """
     quantization = checkpoint.read_object(quantized / "config.json").get("quantization_config")
     if not quantization:
-        raise JobFailure("DamagedModel", "the tool wrote no quantization_config", "Run quantize again.")
+        raise _nothing_packed("the tool wrote no quantization_config")
     for file in list_files(quantized):
         if not file.endswith(".safetensors"):
             (quantized / file).unlink()
@@ -147,9 +146,15 @@ def finish(quantized: Path, merged: Path, config: dict[str, Any]) -> None:
     headers = {path.name: read_header(path) for path in checkpoint.shard_paths(quantized)}
     if list(headers) != ["model.safetensors"]:
         atomic.write_json(quantized / checkpoint.INDEX_NAME, index_of(headers))
-    checkpoint.check(quantized)
+    with checkpoint.made_here(quantized):
+        checkpoint.check(quantized)
     if not any(name.endswith(".weight_packed") for header in headers.values() for name in header.tensors):
-        raise JobFailure("DamagedModel", "the tool packed no layer", "Run quantize again.")
+        raise _nothing_packed("the tool packed no layer")
+
+
+def _nothing_packed(what: str) -> JobFailure:
+    # The same files would give the same again, after as many hours.
+    return JobFailure("UnsupportedModel", what, _NONE)
 
 
 def index_of(headers: dict[str, Header]) -> dict[str, Any]:
