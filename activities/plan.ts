@@ -72,8 +72,10 @@ export async function draftPlan(
   const base = await readBase(deps.hub, given, findings);
   const spec = await pinDataSets(deps.hub, given, findings);
   await checkTarget(deps, spec, findings);
-  const { pods } = notDone.includes('provision') ? { pods: [] } : await readLadders(deps, spec, base, findings);
   const serving = notDone.includes('deploy') ? null : planServing(deps, spec, base, findings);
+  const { pods } = notDone.includes('provision')
+    ? { pods: [] }
+    : await readLadders(deps, spec, base, serving, findings);
   const release = releaseLabel(startedAtMs);
   const plan: Plan = {
     spec,
@@ -126,6 +128,7 @@ async function readLadders(
   { pods }: PlanDependencies,
   spec: PipelineSpec,
   base: Plan['base'],
+  serving: Plan['serving'],
   { refusals, warnings }: Findings,
 ): Promise<PodPlans> {
   const { cloud, dataCenters, gpuCount, quantize, capacityWait } = spec.compute;
@@ -134,7 +137,7 @@ async function readLadders(
   for (const count of new Set([gpuCount, quantize?.gpuCount ?? gpuCount])) {
     offers.set(count, await pods.listOffers({ clouds: cloud, dataCenterIds, gpuCount: count }));
   }
-  const plans = planPods(spec, base, (count) => offers.get(count) ?? []);
+  const plans = planPods(spec, base, (count) => offers.get(count) ?? [], serving);
   refusals.push(...plans.refusals);
   warnings.push(...plans.warnings);
   for (const { ladder } of plans.pods) {

@@ -119,7 +119,8 @@ function gpuTimes(spec: PipelineSpec, gb: number): Times {
     ...(spec.ablate ? { ablate: [ablateMs, 3 * ablateMs + 10 * MINUTE] } : {}),
     merge: [(gb / 1) * SECOND, (gb / 0.2) * SECOND],
     quantize: spec.quantize.method === 'none' ? [0, SECOND] : [quantizeMs / 2, quantizeMs * 1.5],
-    verify: [MINUTE, 10 * MINUTE],
+    // Reads base, merged model and release; what the GPU cannot hold is unpacked by the CPU.
+    verify: [MINUTE + transfer(2.3 * gb)[0], 10 * MINUTE + transfer(2.3 * gb)[1]],
     ...(spec.publish ? { publish: transfer(gb) } : {}),
   };
 }

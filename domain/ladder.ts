@@ -85,7 +85,7 @@ function whyNot(
     return `has at most ${offer.maxGpuCount} GPUs per pod`;
   if (memoryGb < needs.vramGb) return `has ${memoryGb} GB of GPU memory, ${needs.vramGb} GB are needed`;
   if (hostMemoryGb !== null && hostMemoryGb < needs.hostMemoryGb) {
-    return `comes with about ${hostMemoryGb} GB of host memory, ${needs.hostMemoryGb} GB are needed to quantize`;
+    return `comes with about ${hostMemoryGb} GB of host memory, ${needs.hostMemoryGb} GB are needed for the model`;
   }
   if (wish.maxPricePerHour !== null && price > wish.maxPricePerHour) {
     return `costs ${formatUsd(price)}/h, above compute.maxUsdPerHour`;

@@ -1,6 +1,6 @@
 import type { PipelineSpec } from '../contract/spec.ts';
 import type { PodJobStage } from '../contract/stage-names.ts';
-import type { LadderRung, PodPlan } from '../contract/stages.ts';
+import type { LadderRung, PodPlan, ServingPlan } from '../contract/stages.ts';
 import { alternatives, buildLadder, type Ladder, type LadderWish, type Offer } from './ladder.ts';
 import { ablationBatch, type BaseModel } from './model-memory.ts';
 import { fromUsd } from './money.ts';
@@ -21,17 +21,20 @@ const BUILD: readonly PodJobStage[] = ['prepare', 'merge', 'quantize', 'verify',
 
 /**
  * One pod where one of the wished GPUs can do everything; else one that ablates and another that quantizes, where each
- * can be had; else a refusal that says what would do. `compute.quantize` asks for two pods.
+ * can be had; else a refusal that says what would do. `compute.quantize` asks for two pods; `serving` is what
+ * `serve.checkOnPod` has to have room for.
  */
 export function planPods(
   spec: PipelineSpec,
   base: BaseModel,
   offersOf: (gpuCount: number) => readonly Offer[],
+  serving: Pick<ServingPlan, 'vramGb'> | null = null,
 ): PodPlans {
   const { compute } = spec;
+  const serveVramGb = spec.serve?.checkOnPod && serving ? serving.vramGb : null;
   const builder = compute.quantize ?? compute;
   const draft = (stages: readonly PodJobStage[], gpus: { gpus: readonly string[]; gpuCount: number }): Draft =>
-    draftPod(spec, base, stages, wishOf(spec, gpus), offersOf(gpus.gpuCount));
+    draftPod(spec, base, stages, { ...wishOf(spec, gpus), serveVramGb }, offersOf(gpus.gpuCount));
 
   const search = draft(SEARCH, compute);
   const build = draft(BUILD, builder);
@@ -63,7 +66,7 @@ function draftPod(
   spec: PipelineSpec,
   base: BaseModel,
   stages: readonly PodJobStage[],
-  wish: LadderWish,
+  wish: LadderWish & Pick<PodWork, 'serveVramGb'>,
   offers: readonly Offer[],
 ): Draft {
   const wanted = stages.filter((stage) => stage !== 'ablate' || spec.ablate);
@@ -71,7 +74,7 @@ function draftPod(
     ablate: wanted.includes('ablate') ? (spec.ablate?.precision ?? null) : null,
     merge: wanted.includes('merge'),
     quantize: wanted.includes('quantize') && spec.quantize.method === 'awq',
-    serve: wanted.includes('verify') && spec.serve?.checkOnPod === true,
+    serveVramGb: wanted.includes('verify') ? wish.serveVramGb : null,
     toolchain: spec.toolchain,
   };
   const needs = needsOf(base, work);

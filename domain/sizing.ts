@@ -3,8 +3,8 @@ import {
   ablationVramGb,
   bf16Gb,
   fourBitGb,
-  quantizeHostGb,
   quantizeVramGb,
+  wholeModelHostGb,
   type AblationPrecision,
   type BaseModel,
 } from './model-memory.ts';
@@ -16,13 +16,15 @@ export interface PodWork {
   /** Whether it writes the merged model: a second copy of the weights, with or without an adapter. */
   merge: boolean;
   quantize: boolean;
-  /** Whether the release is served on it by vLLM before it is published. */
-  serve: boolean;
+  /** GPU memory that vLLM needs to serve the release on it before it is published; null = it does not. */
+  serveVramGb: number | null;
   toolchain: 'gpu' | 'rehearsal';
 }
 
 /** Both environments together take 13 GB (measured); the same again while their wheels are unpacked. */
 const GPU_CONTAINER_GB = 30;
+/** What vLLM takes of a GPU by default. */
+const SERVER_SHARE = 0.9;
 /** vLLM's environment, and the same again while it is unpacked. */
 const SERVER_CONTAINER_GB = 20;
 const REHEARSAL_CONTAINER_GB = 20;
@@ -46,14 +48,17 @@ export function needsOf(base: BaseModel, work: PodWork): Needs {
   const vramGb = Math.max(
     work.ablate === null ? Math.min(weightsGb, 10) : ablationVramGb(base, work.ablate),
     work.quantize ? quantizeVramGb(base) : 0,
+    work.serveVramGb === null ? 0 : work.serveVramGb / SERVER_SHARE,
   );
+  const serves = work.serveVramGb !== null;
+  const inHostGb = work.quantize || (gpu && work.merge) ? wholeModelHostGb(base) : 0;
   return {
     vramGb: Math.ceil(vramGb),
-    hostMemoryGb: Math.ceil(Math.max(gpu ? GPU_HOST_GB : REHEARSAL_HOST_GB, work.quantize ? quantizeHostGb(base) : 0)),
-    containerDiskGb: gpu ? GPU_CONTAINER_GB + (work.serve ? SERVER_CONTAINER_GB : 0) : REHEARSAL_CONTAINER_GB,
+    hostMemoryGb: Math.ceil(Math.max(gpu ? GPU_HOST_GB : REHEARSAL_HOST_GB, inHostGb)),
+    containerDiskGb: gpu ? GPU_CONTAINER_GB + (serves ? SERVER_CONTAINER_GB : 0) : REHEARSAL_CONTAINER_GB,
     volumeGb: upToTen(copiesGb * 1.1 * 1.15 + 2),
     diskBytes: Math.ceil(copiesGb * 1.1 * 1e9),
-    minCudaVersion: !gpu ? null : work.serve ? SERVER_CUDA_VERSION : GPU_CUDA_VERSION,
+    minCudaVersion: !gpu ? null : serves ? SERVER_CUDA_VERSION : GPU_CUDA_VERSION,
   };
 }
 

@@ -46,6 +46,13 @@ RECORDED = [
     ("NoGpu", "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"),
     ("GpuFault", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ("GpuFault", "Failed to initialize NVML: Driver/library version mismatch"),
+    ("GpuFault", "RuntimeError: CUDA error: unknown error\nCUDA kernel errors might be asynchronously reported"),
+    ("GpuFault", "RuntimeError: CUDA error: uncorrectable NVLink error detected during the execution"),
+    ("GpuFault", "RuntimeError: CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error"),
+    ("GpuFault", "RuntimeError: CUDA error: hardware stack error"),
+    ("NoGpu", "RuntimeError: CUDA error: no CUDA-capable device is detected"),
+    ("NoGpu", "RuntimeError: CUDA driver initialization failed, you might not have a CUDA gpu."),
+    ("NoGpu", "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized"),
     ("GpuBusy", "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
     (
         "GpuBusy",

@@ -184,6 +184,14 @@ def test_out_of_memory_with_the_smallest_batch_is_said(gpu: GpuPod) -> None:
     assert gpu.ablate("c", precision="bnb_4bit")["precision"] == "bnb_4bit"
 
 
+def test_out_of_memory_before_there_is_a_batch_is_said_at_once(gpu: GpuPod) -> None:
+    gpu.faults(*[{"load": "CUDA out of memory. Tried to allocate 2.00 GiB."}] * 9)
+    failure = gpu.failure("a")
+    assert (failure["class"], failure["change"], len(gpu.starts())) == ("OutOfMemory", "smallerBatch", 1)
+    # The repeats with a smaller batch, which the run makes before it changes the precision, load nothing.
+    assert gpu.failure("b", maxBatchSize=64)["change"] == "smallerBatch" and len(gpu.starts()) == 1
+
+
 def test_a_stored_batch_that_no_longer_fits_is_probed_again(gpu: GpuPod) -> None:
     gpu.faults({}, *[{"largestBatch": 40}] * 9)
     gpu.ablate("a", trials=4)

@@ -150,6 +150,7 @@ def test_the_release_is_served_as_a_worker_would_and_asked_as_verify_asks(place:
     assert started["arguments"] == [
         *("serve", str(place.paths.release), "--host", "127.0.0.1", "--port", port),
         *("--served-model-name", "anneal-check", "--max-model-len", "8192", "--gpu-memory-utilization", "0.2793"),
+        *("--max-num-batched-tokens", "2048", "--max-num-seqs", "256"),
     ]
     environment = started["environment"]
     assert environment["HF_HUB_OFFLINE"] == "1" and "HF_TOKEN" not in environment and "QUANTIZATION" not in environment
@@ -167,6 +168,37 @@ def test_the_release_is_served_as_a_worker_would_and_asked_as_verify_asks(place:
 def test_a_model_that_may_think_is_asked_as_the_endpoint_will_be(place: Place) -> None:
     verify.run(place.context(prompts=list(ANSWERS), thinking=True, server={"maxModelLen": 8192, "memoryGb": None}))
     assert [request["chat_template_kwargs"] for request in place.requests()] == [{}, {}]
+
+
+def _without_answers(place: Place) -> None:
+    child = QUANT_CHILD.replace('[answers[p] for p in request["prompts"]]', "[]")
+    child = child.replace('"skipped": {}', '"skipped": {"answers": "141 bytes fit nowhere"}')
+    assert child.count("fit nowhere") == 1
+    (place.envs / f"{QUANT.name}-{QUANT.key}/bin/python").write_text(child)
+
+
+def test_the_server_answers_where_the_model_could_not_be_loaded(place: Place) -> None:
+    _without_answers(place)
+    server = {"maxModelLen": 8192, "memoryGb": 72}
+    result = verify.run(place.context(prompts=list(ANSWERS), answersNeeded=True, server=server))
+    assert result["answers"] == [{"prompt": prompt, "answer": answer} for prompt, answer in ANSWERS.items()]
+    assert result["server"]["equal"] is None and "beforeAfter" not in result
+
+
+def test_a_release_that_nobody_could_ask_is_not_for_an_endpoint(place: Place) -> None:
+    _without_answers(place)
+    assert verify.run(place.context(prompts=list(ANSWERS)))["answers"] == []
+    with pytest.raises(JobFailure) as caught:
+        verify.run(place.context(prompts=list(ANSWERS), answersNeeded=True))
+    assert caught.value.failure_class == "OutOfMemory" and "fit nowhere" in caught.value.message
+    assert caught.value.change == "moreHostMemory" and "checkOnPod" in caught.value.advice
+
+
+@pytest.mark.parametrize(("memory_gb", "small"), [(43.2, True), (72, False), (None, False)])
+def test_a_smaller_gpu_is_planned_for_as_vllm_will_there(place: Place, memory_gb: float | None, small: bool) -> None:
+    plan = serve_check.planned(place.context(server={"maxModelLen": 8192, "memoryGb": memory_gb}))
+    assert isinstance(plan, ServerPlan) and plan.small == small
+    assert ("--max-num-seqs" in serve_check.arguments(place.paths.release, plan, 1)) == small
 
 
 def test_other_answers_are_recorded_and_not_refused(place: Place) -> None:

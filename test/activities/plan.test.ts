@@ -257,7 +257,7 @@ describe('what a plan reads of a model', () => {
       tiedEmbeddings: false,
       bytesPerParameter: 2,
     });
-    expect(pods).toMatchObject([{ needs: { vramGb: 37, hostMemoryGb: 34, volumeGb: 90 } }]);
+    expect(pods).toMatchObject([{ needs: { vramGb: 37, hostMemoryGb: 35, volumeGb: 90 } }]);
     expect(serving).toMatchObject({ maxModelLen: 32_768, vramGb: 20 });
   });
 

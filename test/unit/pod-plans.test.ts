@@ -8,8 +8,8 @@ import {
   bf16Gb,
   cacheGbPerToken,
   fourBitGb,
-  quantizeHostGb,
   quantizeVramGb,
+  wholeModelHostGb,
   type BaseModel,
 } from '../../domain/model-memory.ts';
 import { fromUsd } from '../../domain/money.ts';
@@ -81,8 +81,8 @@ describe('what a model takes', () => {
   });
 
   test('quantizing a 70B needs about 150 GB of host memory and one layer at a time on the GPU', () => {
-    expect(quantizeHostGb(LLAMA_70B)).toBeGreaterThan(145);
-    expect(quantizeHostGb(LLAMA_70B)).toBeLessThan(155);
+    expect(wholeModelHostGb(LLAMA_70B)).toBeGreaterThan(150);
+    expect(wholeModelHostGb(LLAMA_70B)).toBeLessThan(160);
     expect(quantizeVramGb(LLAMA_70B)).toBeLessThan(24);
     expect(quantizeVramGb(QWEN3_8B)).toBeLessThanOrEqual(10);
   });
@@ -101,7 +101,7 @@ describe('needs of a pod', () => {
     ablate: 'bf16',
     merge: true,
     quantize: true,
-    serve: false,
+    serveVramGb: null,
     toolchain: 'gpu',
     ...changes,
   });
@@ -143,7 +143,8 @@ describe('needs of a pod', () => {
 
   test('the GPU toolchain asks for the CUDA version its wheels are built for; a rehearsal for none', () => {
     expect(needsOf(QWEN3_8B, work()).minCudaVersion).toBe('12.8');
-    expect(needsOf(QWEN3_8B, work({ serve: true }))).toMatchObject({ minCudaVersion: '13.0', containerDiskGb: 50 });
+    const serving = needsOf(QWEN3_8B, work({ ablate: null, serveVramGb: 60 }));
+    expect(serving).toMatchObject({ minCudaVersion: '13.0', containerDiskGb: 50, vramGb: 67 });
     expect(needsOf(QWEN3_8B, work({ toolchain: 'rehearsal' }))).toMatchObject({ minCudaVersion: null });
   });
 });
@@ -212,7 +213,7 @@ describe('ladder', () => {
     const { rungs, refused } = buildLadder(offers, wish({ dataCenters: ['EU-1', 'US-1', 'AP-1'] }), NEEDS);
     expect(rungs.map(({ dataCenterId }) => dataCenterId)).toEqual(['US-1']);
     expect(refused).toEqual([
-      'H100 (SECURE, EU-1): comes with about 64 GB of host memory, 100 GB are needed to quantize',
+      'H100 (SECURE, EU-1): comes with about 64 GB of host memory, 100 GB are needed for the model',
       'H100 (SECURE, AP-1): not offered',
     ]);
   });
@@ -233,7 +234,7 @@ describe('ladder', () => {
   });
 
   test('several GPUs count together: memory, host memory and price', () => {
-    const needs = { ...NEEDS, vramGb: 147, hostMemoryGb: 152 };
+    const needs = { ...NEEDS, vramGb: 147, hostMemoryGb: 156 };
     const { rungs } = buildLadder([offer()], wish({ gpuCount: 2 }), needs);
     expect(rungs).toMatchObject([{ gpuCount: 2, memoryGb: 160, pricePerHour: fromUsd(6) }]);
     expect(buildLadder([offer()], wish({ gpuCount: 1 }), needs).rungs).toEqual([]);
@@ -289,7 +290,7 @@ describe('pods of a run', () => {
     const { pods: none, refusals } = pods(LLAMA_70B, { gpus: ['NVIDIA H100 80GB HBM3'] });
     expect(none).toEqual([]);
     expect(refusals).toHaveLength(1);
-    expect(refusals[0]).toMatch(/to quantize.*about 125 GB of host memory, 152 GB are needed/);
+    expect(refusals[0]).toMatch(/to quantize.*about 125 GB of host memory, 156 GB are needed/);
     expect(refusals[0]).toMatch(/what would do: NVIDIA H100 PCIe .*176 GB host.*NVIDIA H200/);
   });
 

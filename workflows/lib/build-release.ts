@@ -176,7 +176,8 @@ const prepare = (run: Run, part: PodPlan, pod: ReadyPod): Promise<StageOutputs['
   const needs = { diskBytes, hostMemoryBytes: hostMemoryGb * 1e9 };
   const params = {
     ...{ baseRepo: base.repo, baseCommit: base.commit, needs, ablated },
-    ...(ablated ? { precision: spec.ablate?.precision, prompts: spec.ablate?.prompts } : {}),
+    ...(ablated ? { precision: spec.ablate?.precision } : {}),
+    ...(spec.ablate ? { prompts: spec.ablate.prompts } : {}),
     ...(quantized
       ? { quantize: { method: spec.quantize.method, groupSize: spec.quantize.groupSize } }
       : { quantize: { method: 'none' } }),
@@ -246,7 +247,8 @@ const verify = (run: Run, pod: ReadyPod): Promise<VerifyOutput> => {
   const server =
     serving && spec.serve?.checkOnPod ? { maxModelLen: serving.maxModelLen, memoryGb: serving.usableGb } : null;
   // What is recorded here is asked of the endpoint: both have to speak in the same manner.
-  const params = { prompts, maxTokens, server, thinking: mayThink(spec) };
+  const answersNeeded = spec.serve !== undefined;
+  const params = { prompts, maxTokens, server, thinking: mayThink(spec), answersNeeded };
   return runJob(run, pod, { stage: 'verify', params, needsHubToken: 'none' });
 };
 

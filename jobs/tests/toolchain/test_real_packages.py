@@ -205,7 +205,7 @@ def look_with_vllm(tools: JobContext, tmp_path_factory: pytest.TempPathFactory) 
     subprocess.run(compile_it, input=source.encode(), check=True)
 
     def look(release: Path, capability: str) -> dict[str, Any]:
-        words = serve_check.arguments(release, serve_check.ServerPlan(512, 0.9), 8000)
+        words = serve_check.arguments(release, serve_check.ServerPlan(512, 0.9, small=True), 8000)
         command = [str(python), str(HERE / "look_with_vllm.py"), str(library), capability, *words]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         assert done.returncode == 0, done.stderr[-3000:]

@@ -227,7 +227,9 @@ class _Ablation:
 
     def _smaller_batch(self, session: SessionEnd) -> bool:
         """Halves the cap from where this GPU failed. The note stays on the pod, where it is true, and not in the search."""
-        reached = min(self._batch_cap, session.batch_size or self._batch_cap)
+        # Out of memory before there was a size: no smaller one would be reached either.
+        size = session.batch_size or (self._search.settings or {}).get("batch_size") or 1
+        reached = min(self._batch_cap, size)
         self._batch_cap = reached // 2
         atomic.write_json(self._batch_note, {**self._circumstances(), "largest": self._batch_cap})
         return reached > 1

@@ -176,15 +176,19 @@ TABLE: tuple[Row, ...] = (
         "otherHost",
     ),
     Row(
-        r"No GPU or other accelerator detected|Found no NVIDIA driver|No CUDA GPUs are available",
+        r"No GPU or other accelerator detected|Found no NVIDIA driver|No CUDA GPUs are available"
+        r"|no CUDA-capable device is detected|CUDA driver initialization failed|Unexpected error from cudaGetDeviceCount",
         "NoGpu",
         "changed",
         "The program sees no GPU. Use another pod.",
         "otherPod",
     ),
     Row(
-        r"CUDA error: an illegal memory access|\bXid\b|Driver/library version mismatch|CUDA unknown error"
-        r"|unspecified launch failure|uncorrectable ECC error|GPU has fallen off the bus",
+        # Texts of the CUDA runtime (cudaGetErrorString of 12.8) and of the driver's log.
+        r"CUDA error: (an illegal memory access|an illegal instruction|misaligned address|unknown error|hardware stack error)"
+        r"|\bXid\b|Driver/library version mismatch|CUDA unknown error|unspecified launch failure|the launch timed out"
+        r"|uncorrectable (ECC|NVLink) error|access of peer GPU memory over nvlink or a hardware error"
+        r"|GPU has fallen off the bus",
         "GpuFault",
         "changed",
         "The host's GPU is at fault. Continue on another host.",

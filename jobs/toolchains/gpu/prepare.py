@@ -50,12 +50,13 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
         _require_fitting_gpu(context, found, _weight_bytes(context, api, repository, commit))
     needed = [*([environments.ABLATE] if ablated else []), environments.QUANT, *([environments.SERVE] if served else [])]
     probes = {environment.name: _probe(context, environment, facts) for environment in needed}
+    prompts = _bring_prompts(context, api, ablated)
     environments.forget_downloads()
     return {
         "hub": hub,
         "model": {**facts.to_json(), "groupSize": group_size},
         "environments": probes,
-        "prompts": _bring_prompts(context, api, ablated),
+        "prompts": prompts,
         "madeOn": device,
     }
 
@@ -141,8 +142,12 @@ def _probe(context: JobContext, environment: Environment, facts: ModelFacts) -> 
 def _bring_prompts(context: JobContext, api: Any, ablated: bool) -> dict[str, Any]:
     given = context.param("prompts", dict, {})
     wanted: dict[str, Any] = {name: given.get(name) for name in prompt_sets.SETS} if ablated else {}
-    if context.params.get("calibration") is not None:
-        wanted[prompt_sets.CALIBRATION] = context.params["calibration"]
+    calibration = context.params.get("calibration")
+    if calibration is not None:
+        wanted[prompt_sets.CALIBRATION] = calibration
+    elif given and context.param("quantize", dict, {}).get("method") == "awq":
+        # A pod that only quantizes calibrates by what an ablation on it would have left there.
+        wanted |= {name: given.get(name) for name in prompt_sets.HARMLESS}
     return {name: _bring(context, api, name, value) for name, value in wanted.items()}
 
 
@@ -168,7 +173,7 @@ def _bring(context: JobContext, api: Any, name: str, value: object) -> dict[str,
         repository,
         lambda: api.snapshot_download(repository, repo_type="dataset", revision=commit, local_dir=place),
     )
-    python = environments.ensure(context, environments.ABLATE)
+    python = environments.ensure(context, environments.QUANT)
     request = {"folder": str(place), "split": asked["split"], "column": asked["column"]}
     found = run_child(context, python, "read_dataset", request)
     return prompt_sets.store(context, name, found["lines"], {"source": "hub", "asked": asked, "commit": commit})

@@ -14,6 +14,8 @@ from anneal_job.context import JobContext
 from anneal_job.failures import JobFailure
 
 SETS = ("good", "bad", "goodEval", "badEval")
+# Those that may serve as ordinary text.
+HARMLESS = ("good", "goodEval")
 CALIBRATION = "calibration"
 
 # What heretic 1.4.0 uses when nothing is set (its config.default.toml).

@@ -200,7 +200,7 @@ def _calibration(context: JobContext) -> tuple[list[str], dict[str, Any]]:
     """The calibration text and what it is: never the prompts that the ablation works against."""
     given = prompt_sets.lines_given(context.params.get("calibration"), prompt_sets.CALIBRATION)
     brought = prompt_sets.path_of(context, prompt_sets.CALIBRATION)
-    harmless = [path for name in ("good", "goodEval") if (path := prompt_sets.path_of(context, name)).exists()]
+    harmless = [path for name in prompt_sets.HARMLESS if (path := prompt_sets.path_of(context, name)).exists()]
     if given is not None:
         lines, source = given, "given"
     elif brought.exists():

@@ -32,6 +32,9 @@ _READ_BYTES_PER_SECOND = 100_000_000
 _START_SECONDS = 600.0
 _CUDA_MAJOR = 13  # torch of the lock
 _POLL_SECONDS = 0.2
+# From 70 GiB on vLLM 0.27 plans for more at once, which takes more memory (EngineArgs); smaller GPUs get these.
+_LARGE_BYTES = 70 * 2**30
+_SMALL_GPU_DEFAULTS = ("--max-num-batched-tokens", "2048", "--max-num-seqs", "256")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class ServerPlan:
 
     max_model_len: int
     utilization: float
+    # Whether vLLM will take its defaults for smaller GPUs where the release is served.
+    small: bool = False
 
 
 def planned(context: JobContext) -> ServerPlan | str | None:
@@ -60,7 +65,7 @@ def planned(context: JobContext) -> ServerPlan | str | None:
     # Without further settings vLLM uses the first GPU alone.
     total = machine.gpus_here()[0].memory_bytes
     share = _UTILIZATION if memory_gb is None else min(_UTILIZATION, memory_gb * _GIGABYTE / total)
-    return ServerPlan(length, share)
+    return ServerPlan(length, share, small=memory_gb is not None and memory_gb * _GIGABYTE < _LARGE_BYTES * _UTILIZATION)
 
 
 def require_host(found: dict[str, Any]) -> None:
@@ -186,12 +191,15 @@ def arguments(release: Path, plan: ServerPlan, port: int) -> list[str]:
         *("--served-model-name", MODEL),
         *("--max-model-len", str(plan.max_model_len)),
         *("--gpu-memory-utilization", str(share)),
+        *(_SMALL_GPU_DEFAULTS if plan.small else ()),
     ]
 
 
 def _settings(python: Path) -> dict[str, str]:
     # Kernels that are compiled at the start need the environment's own programs.
-    return {**offline(), "PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}", "VLLM_NO_USAGE_STATS": "1"}
+    path = f"{python.parent}:{os.environ.get('PATH', os.defpath)}"
+    # FlashInfer's sampler is compiled with the image's CUDA, which may be another one; greedy answers do without it.
+    return {**offline(), "PATH": path, "VLLM_NO_USAGE_STATS": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
 
 
 def _free_port() -> int:

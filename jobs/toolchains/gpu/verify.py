@@ -27,8 +27,8 @@ def run(context: JobContext) -> dict[str, Any]:
     told that there is none), `device`, `server` (null, or `{maxModelLen, memoryGb}`: the pinned vLLM must answer from the
     release, too; see `serve_check`, whose finding is then `server` of the result). Reads only, apart from work/verify;
     repeatable. What does not fit into memory is left out and named in `skipped` with the reason: `kl` is then null, and
-    `answers` may be empty. Raises `NonFiniteLogits`, `KlTooLarge`, `DamagedWeights`, `DamagedModel`, `NoGpu`, the classes of
-    the failure table and those of `serve_check`.
+    `answers` are the server's, or empty; with `answersNeeded` that is `OutOfMemory`. Raises `NonFiniteLogits`, `KlTooLarge`,
+    `DamagedWeights`, `DamagedModel`, `NoGpu`, the classes of the failure table and those of `serve_check`.
     """
     paths = context.paths
     questions = _questions(context)
@@ -55,7 +55,15 @@ def run(context: JobContext) -> dict[str, Any]:
             f"the release differs from the merged model by KL {kl:.4g}, more than {max_kl:g}",
             "Use `quantize: none`, or a smaller group size.",
         )
-    answers = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(questions.prompts, found["answers"], strict=False)]
+    served: dict[str, Any] | None = None
+    if isinstance(server, serve_check.ServerPlan):
+        served = serve_check.check(context, server, questions, found["answers"])
+    elif server is not None:
+        served = {"skipped": server}
+    own = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(questions.prompts, found["answers"], strict=False)]
+    answers = own or (served or {}).get("answers", [])
+    if not answers and context.param("answersNeeded", bool, False):
+        raise _nothing_recorded(found["skipped"]["answers"])
     result: dict[str, Any] = {
         "answers": answers,
         "kl": kl,
@@ -64,16 +72,25 @@ def run(context: JobContext) -> dict[str, Any]:
         "skipped": found["skipped"],
         "versions": found["versions"],
     }
-    if found["before"] and answers:
-        pairs = zip(answers, found["before"], strict=True)
+    if found["before"] and own:
+        pairs = zip(own, found["before"], strict=True)
         result["beforeAfter"] = [{"prompt": a["prompt"], "before": before, "after": a["answer"]} for a, before in pairs]
-    if isinstance(server, serve_check.ServerPlan):
-        result["server"] = serve_check.check(context, server, questions, found["answers"])
-    elif server is not None:
-        result["server"] = {"skipped": server}
+    if served is not None:
+        result["server"] = served
     paths.verify.mkdir(parents=True, exist_ok=True)
     atomic.write_json(paths.verify / "verified.json", result)
     return result
+
+
+def _nothing_recorded(reason: str) -> JobFailure:
+    """An endpoint is tested by asking it what was asked here: to publish now would only put the failure off."""
+    return JobFailure(
+        "OutOfMemory",
+        f"no answers could be recorded: {reason}",
+        "Use a GPU or a host with more memory, or let vLLM answer with `serve.checkOnPod: true`.",
+        repeat="changed",
+        change="moreHostMemory",
+    )
 
 
 def _questions(context: JobContext) -> Questions:

@@ -18,6 +18,10 @@ from toolchains.gpu.children.wire import ChildFailure, Json, Parent, serve
 _T = TypeVar("_T")
 # Left for activations, key-value cache and the CUDA context.
 _USABLE_SHARE = 0.9
+# Host memory has only the model in it. The plan rents for more than this (domain/model-memory.ts).
+_USABLE_HOST_SHARE = 0.95
+# Enough to see whether the numbers are finite, where there is nothing to compare them with.
+_PROMPTS_UNCOMPARED = 4
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class Room:
         """A `device_map` for a model of this size; None when it fits nowhere."""
         if self.device == "cpu" or (packed and not self.whole_on_device(needed)):
             # Packed weights are placed by their packed size and unpacked where they lie: a GPU would overflow.
-            return {"": "cpu"} if needed < self.host * _USABLE_SHARE else None
+            return {"": "cpu"} if needed < self.host * _USABLE_HOST_SHARE else None
         # Layers that do not fit are held in host memory: slow, but a few short answers are worth it.
-        return "auto" if needed < (self.gpu + self.host) * _USABLE_SHARE else None
+        return "auto" if needed < self.gpu * _USABLE_SHARE + self.host * _USABLE_HOST_SHARE else None
 
     def whole_on_device(self, needed: int) -> bool:
         free = self.host if self.device == "cpu" else self.gpu
@@ -72,8 +76,10 @@ def work(request: Json, parent: Parent) -> Json:
         whole = room.place(needed, packed=False)
         reference = session.asked("merged", request["merged"], whole, lambda merged: merged.first_tokens(request["klPrompts"]))
 
+    asked = request["klPrompts"] if compare else request["klPrompts"][:_PROMPTS_UNCOMPARED]
+
     def all_of(release: _Model) -> tuple[list[Any], list[str]]:
-        return release.first_tokens(request["klPrompts"]), release.answers(request["prompts"])
+        return release.first_tokens(asked), release.answers(request["prompts"])
 
     logits, result["answers"] = session.asked("release", request["release"], place, all_of)
     values = [_kl(torch, before, after) for before, after in zip(reference, logits, strict=True)] if compare else []
@@ -108,7 +114,8 @@ class _Model:
             raise ChildFailure(
                 "NonFiniteLogits", f"the {self._name} gives numbers that are not finite", "Merge and quantize again."
             )
-        return logits[-1]
+        # A view would keep the logits of the whole prompt.
+        return logits[-1].clone()
 
     def _answer(self, prompt: str) -> str:
         inputs = self._inputs(prompt)
