@@ -2,7 +2,7 @@ import { activityInfo, sleep } from '@temporalio/activity';
 import { z } from 'zod';
 import type { WarmupActivities } from '../contract/activities.ts';
 import { RunPodError, saysUnknownModel } from '../services/runpod/errors.ts';
-import { GREEDY, type EndpointHealth, type ServerlessJob } from '../services/runpod/port.ts';
+import type { EndpointHealth, ServerlessJob } from '../services/runpod/port.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { heartbeating } from './lib/heartbeat.ts';
 import { poll } from './lib/poll.ts';
@@ -81,7 +81,7 @@ const probe = (model: string): Record<string, unknown> => ({
   model,
   messages: [{ role: 'user', content: 'Hello' }],
   max_tokens: 4,
-  ...GREEDY,
+  temperature: 0,
 });
 
 /** Reads that fail for the moment are repeated with the next round. */

@@ -5,7 +5,8 @@ python engine.py --serve-packages FOLDER --model DIR --host H --port N --served-
 
 Every answer is computed by `transformers serve --device cpu` from the files in DIR. What it has not and vLLM has stands here:
 served names (it answers to its directory only), `/v1/models` (it asks the network), the limit on prompt and answer together
-(it has none), errors in OpenAI's shape, `stream_options`, `max_completion_tokens` (it ignores both) and the closing
+(it has none), errors in OpenAI's shape, `stream_options`, `max_completion_tokens` (it ignores both), a `repetition_penalty`
+of 1 (it refuses the field) and the closing
 `[DONE]` of a stream, which is sent only when the server said why the answer ended.
 """
 
@@ -77,7 +78,10 @@ class Model:
                 f"({prompt} in the messages, {wanted} in the completion). Please reduce the length of either.",
                 "input_tokens",
             )
-        kept = {key: value for key, value in body.items() if key not in ("stream_options", "max_completion_tokens")}
+        if body.get("repetition_penalty", 1) != 1:
+            raise bad_request("this server knows no repetition penalty", "repetition_penalty")
+        own = ("stream_options", "max_completion_tokens", "repetition_penalty")
+        kept = {key: value for key, value in body.items() if key not in own}
         return {**kept, "model": self.directory, "max_tokens": wanted}
 
 
