@@ -28,10 +28,13 @@ export function untilFault(spec: PipelineSpec, until: unknown): string | null {
   return whyNotWanted(spec, undefined, stage) === null ? null : `until: the spec does not ask for ${stage}`;
 }
 
-/** Stages that a run which takes over those outputs and ends there does not do; a published release needs no pod. */
+/**
+ * Stages that a run which takes over those outputs and ends there does not do. A published release needs no pod, nor does
+ * a finished ablation that is all that was asked for.
+ */
 export function stagesNotDone(given: Partial<Record<DurableStage, unknown>>, until: Stage | undefined): Stage[] {
-  const taken: Stage[] =
-    given.publish && given.verify ? ['provision', ...POD_JOB_STAGES] : given.ablate ? ['ablate'] : [];
   const last = until === undefined ? STAGES.length : STAGES.indexOf(until);
+  const needsPod = !(given.publish && given.verify) && !(given.ablate && last <= STAGES.indexOf('ablate'));
+  const taken: Stage[] = !needsPod ? ['provision', ...POD_JOB_STAGES] : given.ablate ? ['ablate'] : [];
   return STAGES.filter((stage, at) => taken.includes(stage) || at > last);
 }

@@ -45,8 +45,9 @@ export async function modelPipeline(given: PipelineInput): Promise<PipelineResul
   });
 }
 
-/** A release that was given whole needs no pod. */
-const givenWhole = ({ outputs }: Run): boolean => outputs.publish !== undefined && outputs.verify !== undefined;
+/** What was given needs no pod. */
+const givenWhole = (run: Run): boolean =>
+  run.requirePlan().pods.length === 0 || (run.outputs.publish !== undefined && run.outputs.verify !== undefined);
 
 /** Repeats what failed when a person says so, where the spec lets a failure wait. Nothing is rented meanwhile. */
 async function attended(run: Run, story: () => Promise<void>): Promise<void> {

@@ -466,6 +466,21 @@ test('a cancel while a create is unsettled waits for the quiet period and ends t
  * A cap that a pod at 0.1 cent a second reaches after about a second of real work: with an activity in flight the test
  * server's clock runs in real time. Serving costs nothing here, so nothing is held back for it.
  */
+test('a finished ablation that is all that was asked for rents nothing', async () => {
+  const { ablate } = JOB_RESULTS;
+  const input: PipelineInput = {
+    spec: aSpec(),
+    until: 'ablate',
+    outputs: { ablate, checkpoint: { runId: 'earlier', sha256: 'a'.repeat(64) } },
+  };
+  const changes: Partial<Activities> = {
+    planRun: ({ notDone }) => Promise.resolve({ ...aPlan(), pods: notDone?.includes('provision') ? [] : aPlan().pods }),
+  };
+  const result = await withPipeline(env, fakeActivities(world, changes), input, (handle) => handle.result());
+  expect(result.outputs.ablate).toEqual(ablate);
+  expect(world.count('createPod')).toBe(0);
+});
+
 test('a stalled job on a pod that cannot be told ends the run as stalled, and soon', async () => {
   const asked: number[] = [];
   const changes: Partial<Activities> = {
