@@ -13,7 +13,8 @@ export default {
   // Gigabytes of packages and many minutes: `npm run test:toolchain`.
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/toolchain/'],
   modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/.anneal'],
-  testTimeout: 90_000,
+  // Bounds what hangs, also where the machine is slow; what passes takes a fraction of it.
+  testTimeout: 240_000,
   // The default leaves one of two cores idle; servers of the tests run in processes of their own.
   maxWorkers: 2,
 };

@@ -29,7 +29,7 @@ beforeAll(async () => {
   world = await TestWorld.start();
   cwd = await mkdtemp(join(tmpdir(), 'anneal-belts-'));
   Object.assign(world.env, { ANNEAL_QUIET_PERIOD: '3s' });
-}, 120_000);
+});
 afterEach(async () => {
   await world.clearFaults();
   await world.expectNothingRented();
@@ -219,7 +219,7 @@ test('a cut network: the follower comes back to a job that went on without it, a
   expect(result.outputs.provision?.podId).toBe(pod.id);
   expect(await firstTrials(started.runId)).toBe(1);
   expect(await chargedPods(started.runId)).toEqual([pod.id]);
-}, 240_000);
+});
 
 test('two creates without an answer, under lists that lag: one pod is used, the two others are ended and paid for', async () => {
   // The list shows a pod only after the quiet period (3 s), so that each create counts as lost.
@@ -266,12 +266,12 @@ test('a provider that does not terminate within the bound: CleanupIncomplete wit
 
 test('Temporal killed: the switch stops at the hard deadline, and sweeps go by what Postgres holds', async () => {
   await restartWorker(SHORT_RESERVE);
-  // About a tenth of a cent per second: this one's money, and so its hard deadline, is some 25 seconds away.
+  // About a tenth of a cent per second: this one's money, and so its hard deadline, is not a minute away.
   const [rich, poor] = await Promise.all([
     ablating(long('rich')),
-    ablating(long('poor', { budget: { capUsd: 0.03, grace: '1h' } })),
+    ablating(long('poor', { budget: { capUsd: 0.06, grace: '1h' } })),
   ]);
-  expect((await viewRun(world.client, 'poor')).progress.spend.cap).toBe(fromUsd(0.03));
+  expect((await viewRun(world.client, 'poor')).progress.spend.cap).toBe(fromUsd(0.06));
   process.kill(await pidOf('temporal'), 'SIGKILL');
 
   const kept = await sweep();
@@ -279,7 +279,9 @@ test('Temporal killed: the switch stops at the hard deadline, and sweeps go by w
   expect(kept.kept.map(({ id }) => id).sort()).toEqual([rich.pod.id, poor.pod.id].sort());
   await deadlineIsPast(rich.pod.name);
   const swept = await sweep();
-  expect(swept.ended).toMatchObject([{ id: rich.pod.id, reason: expect.stringContaining('past its hard deadline') }]);
+  // On a slow machine the other one's own deadline may have come, too.
+  expect(swept.ended.map(({ id }) => id)).toContain(rich.pod.id);
+  for (const { reason } of swept.ended) expect(reason).toContain('past its hard deadline');
 
   await until(
     async () => (await podsOf('poor')).every(({ processes }) => processes.length === 0),

@@ -15,7 +15,7 @@ beforeAll(async () => {
   world = await TestWorld.start();
   cwd = await mkdtemp(join(tmpdir(), 'anneal-bad-'));
   await chmod(cwd, 0o711);
-}, 120_000);
+});
 afterAll(async () => {
   await rm(cwd, { recursive: true, force: true });
   await world.stop();

@@ -35,7 +35,7 @@ beforeAll(async () => {
   await mkdir(join(root, '.anneal'), { recursive: true });
   out = await mkdtemp(join(root, '.anneal', 'build-'));
   built = await node(['--import', 'tsx', 'workers/build.ts', '--out', relative(root, out)], EMPTY);
-}, 180_000);
+});
 afterAll(() => rm(out, { recursive: true, force: true }));
 
 test('the build ends well and holds what the worker needs, and nothing of a developer', async () => {

@@ -31,7 +31,7 @@ beforeAll(async () => {
   await world.startWorker();
   farWorker = world['worker']!;
   world.env['TEMPORAL_ADDRESS'] = address;
-}, 120_000);
+});
 afterAll(async () => {
   await world.expectNothingRented();
   await world.stop();

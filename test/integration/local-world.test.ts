@@ -200,7 +200,7 @@ describe('a world that died in part', () => {
     await client?.connection.close();
     await downWorld(stateDir);
     await rm(stateDir, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   test('a killed worker alone is replaced, and the open run goes on with its pod', async () => {
     // What it was started with is kept whenever a part of it is started again.
@@ -234,7 +234,7 @@ describe('a world that died in part', () => {
     expect(await podsOf(world.env)).toEqual(rented);
     expect(rented).toHaveLength(1);
     expect((await resultOf(open, started)).outputs.ablate).toMatchObject({ trialsCompleted: 12 });
-  }, 180_000);
+  });
 
   test.each(['temporal', 'simulators'])(
     'a killed %s comes back at its place, with a new worker',

@@ -24,7 +24,7 @@ const stable: string[] = [];
 
 beforeAll(async () => {
   world = await TestWorld.start();
-}, 120_000);
+});
 afterEach(async () => {
   await world.clearFaults();
   await world.expectNothingRented(stable);

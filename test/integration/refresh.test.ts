@@ -24,7 +24,7 @@ beforeAll(async () => {
     serve: { gpus: ['ADA_80_PRO'], warmupDeadline: '2m', workers: { max: 1, idleTimeout: '2s' } },
   });
   await resultOf(world.client, await startRun(world.client, spec));
-}, 120_000);
+});
 afterAll(() => world.stop());
 
 function nightly(): ScheduleSpec {

@@ -14,7 +14,7 @@ let world: TestWorld;
 
 beforeAll(async () => {
   world = await TestWorld.start();
-}, 120_000);
+});
 afterEach(async () => {
   await world.setBalance(100);
   await world.setStock(H100, 'High');

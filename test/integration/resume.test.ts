@@ -18,7 +18,7 @@ let cwd: string;
 beforeAll(async () => {
   world = await TestWorld.start();
   cwd = await mkdtemp(join(tmpdir(), 'anneal-resume-'));
-}, 120_000);
+});
 afterEach(async () => {
   await world.clearFaults();
   await world.expectNothingRented();

@@ -23,7 +23,7 @@ beforeAll(async () => {
   const { outputs } = await resultOf(world.client, await startRun(world.client, release(1)));
   baseUrl = outputs.deploy!.baseUrl;
   live = await chat();
-}, 180_000);
+});
 afterEach(async () => {
   await current?.stop();
   current = null;

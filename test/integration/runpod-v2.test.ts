@@ -12,7 +12,7 @@ const stable: string[] = [];
 beforeAll(async () => {
   world = await TestWorld.start({ api: 'v2' });
   await world.retire({ graphql: 410 });
-}, 120_000);
+});
 afterEach(async () => {
   await world.clearFaults();
   await world.expectNothingRented(stable);

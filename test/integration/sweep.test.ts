@@ -20,7 +20,7 @@ let cwd: string;
 beforeAll(async () => {
   world = await TestWorld.start();
   cwd = await mkdtemp(join(tmpdir(), 'anneal-sweep-'));
-}, 120_000);
+});
 afterAll(async () => {
   await rm(cwd, { recursive: true, force: true });
   await world.stop();

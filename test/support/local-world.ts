@@ -183,7 +183,7 @@ async function processesWith(file: 'environ' | 'cmdline', matches: (text: string
 export async function until<T>(
   ask: () => Promise<T | undefined | false>,
   what: string,
-  deadlineMs = 60_000,
+  deadlineMs = 120_000,
 ): Promise<T> {
   const end = Date.now() + deadlineMs;
   for (;;) {

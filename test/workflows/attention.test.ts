@@ -384,4 +384,4 @@ test('workers that go away while a create waits for capacity do not use up the c
   const outcome = await run(changes, { until: 'prepare' }, (handle) => handle.result());
   expect(outcome.outputs.provision?.podName).toContain('-a4');
   expect(world.pods.size).toBe(0);
-}, 120_000);
+});
