@@ -51,7 +51,8 @@ export async function buildRelease(run: Run): Promise<void> {
       const lost = hasType(error, 'PodGone', 'PodNotReady');
       // One that vanishes while a person is waited for is not replaced before that person says so.
       if (lost && !waiting && run.mayReplacePod()) {
-        log.warn('the pod is gone; continuing on another', { lostPods: ++run.lostPods });
+        run.lostPods++;
+        log.warn('the pod is gone; continuing on another', { lostPods: run.lostPods });
         run.remedies.moved(error);
         continue;
       }
