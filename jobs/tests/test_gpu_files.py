@@ -143,6 +143,19 @@ def test_a_release_without_packed_layers_is_refused(tmp_path: Path, base_model: 
     assert (caught.value.failure_class, caught.value.change) == ("UnsupportedModel", None)
 
 
+def test_a_release_whose_weights_are_cut_is_made_again(tmp_path: Path, base_model: Path) -> None:
+    quantized = tmp_path / "quantized"
+    quantized.mkdir()
+    (quantized / "config.json").write_text('{"quantization_config": {"quant_method": "compressed-tensors"}}')
+    save_file({"a.weight_packed": np.zeros((4, 2), dtype=np.int32)}, quantized / "model.safetensors")
+    shard = quantized / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    with pytest.raises(JobFailure) as caught:
+        finish(quantized, base_model, json.loads((base_model / "config.json").read_text()))
+    assert (caught.value.failure_class, caught.value.change) == ("DamagedWeights", "repeatStep")
+    assert not quantized.exists()
+
+
 def test_unquantized_is_a_hard_link_and_made_on_its_device(pod: Pod, base_model: Path) -> None:
     shutil.copytree(base_model, pod.work / "merged")
     result = pod.result("q", "quantize", toolchain="gpu", device="cpu", method="none")

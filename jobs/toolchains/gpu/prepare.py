@@ -31,10 +31,11 @@ def before_download(context: JobContext, api: Any, found: dict[str, Any], reposi
 
     Params: `ablated` (true: environments and prompts of an ablation are made), `precision`, `quantize` (`method`,
     `groupSize`), `prompts` and `calibration` (per set: null = heretic's default set, a list of texts, a data set's id, or
-    `{dataset, revision, split, column}`), `server` (true: verify will ask the pinned vLLM on this pod), `device`. Idempotent.
-    With `device: cpu` the checks of the machine are left out and the result carries `madeOn: cpu`. Raises `NoGpu`, `GpuBusy`,
-    `DriverTooOld`, `HostMemoryTooSmall`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`, `OwnCode`, `UnknownArchitecture`,
-    `UnsupportedModel`, `GroupSizeMismatch`, and what environments and Hub raise.
+    `{dataset, revision, split, column}`; where nothing is ablated, the harmless `prompts` of an ablation elsewhere are what AWQ
+    calibrates by, unless `calibration` is given), `server` (true: verify will ask the pinned vLLM on this pod), `device`.
+    Idempotent. With `device: cpu` the checks of the machine are left out and the result carries `madeOn: cpu`. Raises
+    `NoGpu`, `GpuBusy`, `DriverTooOld`, `HostMemoryTooSmall`, `CudaNotVisible`, `NoBfloat16`, `GpuTooSmall`, `OwnCode`,
+    `UnknownArchitecture`, `UnsupportedModel`, `GroupSizeMismatch`, and what environments and Hub raise.
     """
     device, ablated = device_of(context), context.param("ablated", bool, True)
     served = device == "cuda" and context.param("server", bool, False)

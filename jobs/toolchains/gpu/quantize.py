@@ -143,10 +143,10 @@ def finish(quantized: Path, merged: Path, config: dict[str, Any]) -> None:
         (quantized / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(merged / file, quantized / file)
     atomic.write_json(quantized / "config.json", {**config, "quantization_config": quantization})
-    headers = {path.name: read_header(path) for path in checkpoint.shard_paths(quantized)}
-    if list(headers) != ["model.safetensors"]:
-        atomic.write_json(quantized / checkpoint.INDEX_NAME, index_of(headers))
     with checkpoint.made_here(quantized):
+        headers = {path.name: read_header(path) for path in checkpoint.shard_paths(quantized)}
+        if list(headers) != ["model.safetensors"]:
+            atomic.write_json(quantized / checkpoint.INDEX_NAME, index_of(headers))
         checkpoint.check(quantized)
     if not any(name.endswith(".weight_packed") for header in headers.values() for name in header.tensors):
         raise _nothing_packed("the tool packed no layer")
